@@ -1,0 +1,25 @@
+/* lock.h - the leaf mutex of a registry.
+ *
+ * Ownership: in place; init and fini are paired. Lock rule: it is a leaf; the
+ * holder calls nothing that could wait for another lock (no call-back, no
+ * Python, no input or output). Not recursive.
+ */
+#ifndef BAYPLAN_BASE_LOCK_H
+#define BAYPLAN_BASE_LOCK_H
+
+#include "bayplan/base.h"
+
+#include <pthread.h>
+
+typedef struct bp_mutex {
+    pthread_mutex_t raw;
+} bp_mutex;
+
+/* False: the system has no memory for another mutex. */
+BP_MUST_USE bool bp__mutex_init(bp_mutex *mutex);
+/* Unlocked, and nobody will lock it again. */
+void bp__mutex_fini(bp_mutex *mutex);
+void bp__mutex_lock(bp_mutex *mutex);
+void bp__mutex_unlock(bp_mutex *mutex);
+
+#endif

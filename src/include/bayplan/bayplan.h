@@ -1,0 +1,11 @@
+/* bayplan.h - all of bayplan's C core. */
+#ifndef BAYPLAN_BAYPLAN_H
+#define BAYPLAN_BAYPLAN_H
+
+#include "bayplan/base.h"
+#include "bayplan/launch.h"
+#include "bayplan/placement.h"
+#include "bayplan/plan.h"
+#include "bayplan/registry.h"
+
+#endif
