@@ -64,8 +64,9 @@ BP_API void bp_registry_get_options(const bp_registry *registry,
 
 /* ---- factories --------------------------------------------------------- */
 
-/* A new, empty factory. `type_name` is used in messages and dumps alone.
- * `precision` is what elements of this factory are counted in. */
+/* A new, empty factory. `type_name` is used in messages and dumps alone (NULL:
+ * "factory"). `precision` is what elements of this factory are counted in.
+ * Errors: BAD_DTYPE, NO_MEMORY. */
 BP_API BP_MUST_USE bp_status bp_factory_open(bp_registry *registry,
                                              const char *type_name,
                                              const bp_dtype *precision,
@@ -74,7 +75,9 @@ BP_API BP_MUST_USE bp_status bp_factory_open(bp_registry *registry,
  * handle is a no-op. Never fails and never allocates. */
 BP_API void bp_factory_close(bp_registry *registry, bp_factory factory);
 /* Restamps the factory and every buffer that follows its precision. The same
- * precision again: nothing changes. */
+ * precision again: nothing changes.
+ * Errors: STALE, BAD_DTYPE, TOO_LARGE, BAD_SAME_AS (a buffer would outgrow the
+ * one it is same_as), NO_MEMORY. */
 BP_API BP_MUST_USE bp_status bp_factory_set_precision(bp_registry *registry,
                                                       bp_factory factory,
                                                       const bp_dtype *precision,
@@ -178,7 +181,7 @@ enum {
  * Errors: STALE, UNKNOWN_KEY (strict), AMBIGUOUS_KEY (names both meanings;
  * also two keys that say different things of one buffer), BAD_LOCATION,
  * BAD_SIZE, READ_ONLY (a roll-up), KEEP_CONFLICT, BAD_SAME_AS, TOO_LARGE,
- * NO_MEMORY. */
+ * BAD_DTYPE (precision), BAD_NAME (a key is NULL), NO_MEMORY. */
 BP_API BP_MUST_USE bp_status bp_registry_update(
     bp_registry *registry, bp_factory factory, const bp_dtype *precision,
     bp_update_item *items, size_t n_items, unsigned flags, bp_error *error);
@@ -352,8 +355,9 @@ BP_API const bp_child_region *bp_layout_get_child(const bp_layout *layout,
 BP_API uint64_t bp_layout_version(const bp_layout *layout);
 
 /* What kernels see, as bytes: names, offsets, shapes, element types, effective
- * locations, alignments, zero, precision and the children's digests. Equal
- * layouts have equal contents. Computed once, on first need; NO_MEMORY. */
+ * locations, alignments, keep, zero, whose bytes they are, precision and the
+ * children's digests. Equal layouts have equal contents. Computed once, on
+ * first need; NO_MEMORY. */
 BP_API BP_MUST_USE bp_status bp_layout_get_content(bp_layout *layout,
                                                    const uint8_t **bytes,
                                                    size_t *n_bytes,

@@ -1,0 +1,17 @@
+/* content.h - words of the content format (content.c) that unpack.c reads. */
+#ifndef BAYPLAN_REGISTRY_CONTENT_H
+#define BAYPLAN_REGISTRY_CONTENT_H
+
+#include "registry/layout.h"
+
+#define BP__CONTENT_MAGIC "BPL1"
+
+enum { BP__IS_BUFFER = 0, BP__IS_CHILD = 1 };
+
+enum {
+    BP__SEEN_ZERO = 1,
+    BP__SEEN_KEPT = 2,
+    BP__SEEN_PRECISION = 4 /* the element type is the precision */
+};
+
+#endif

@@ -1,0 +1,272 @@
+/* solve.c - a draft becomes a layout: roll-ups take their sizes, every region
+ * is planned, bounds are added up along the tree. Pure: no lock. */
+#include "registry/layout.h"
+
+#include "base/alloc.h"
+#include "registry/model.h"
+
+#include <string.h>
+
+#define MAX_WIDEST 16u
+
+/* ---- scratch ----------------------------------------------------------- */
+
+bool bp__solve_scratch_init(bp__solve_scratch *scratch,
+                            const bp_allocator *alloc, size_t n)
+{
+    *scratch = (bp__solve_scratch){.n = n, .alloc = *alloc};
+    scratch->sizes = bp__alloc_array(alloc, n, sizeof *scratch->sizes);
+    scratch->aligns = bp__alloc_array(alloc, n, sizeof *scratch->aligns);
+    scratch->offsets = bp__alloc_array(alloc, n, sizeof *scratch->offsets);
+    scratch->which = bp__alloc_array(alloc, n, sizeof *scratch->which);
+    if (scratch->sizes == NULL || scratch->aligns == NULL ||
+        scratch->offsets == NULL || scratch->which == NULL) {
+        bp__solve_scratch_fini(scratch);
+        return false;
+    }
+    return true;
+}
+
+void bp__solve_scratch_fini(bp__solve_scratch *scratch)
+{
+    const bp_allocator *alloc = &scratch->alloc;
+    bp__free_array(alloc, scratch->sizes, scratch->n, sizeof *scratch->sizes);
+    bp__free_array(alloc, scratch->aligns, scratch->n, sizeof *scratch->aligns);
+    bp__free_array(alloc, scratch->offsets, scratch->n,
+                   sizeof *scratch->offsets);
+    bp__free_array(alloc, scratch->which, scratch->n, sizeof *scratch->which);
+    *scratch = (bp__solve_scratch){0};
+}
+
+/* ---- figures ----------------------------------------------------------- */
+
+static bp_status region_too_large(const bp_layout *layout, int region,
+                                  uint64_t n_bytes, bp_error *error)
+{
+    const char *type = layout->name == NULL ? "layout" : layout->name;
+    bp_status status = bp_fail(
+        error, BP_TOO_LARGE, "%s: %s memory of the tree has 2^48 bytes or more",
+        type, bp_location_name((bp_location)region));
+    bp_error_about(error, type, NULL);
+    bp_error_numbers(error, n_bytes, BP_MAX_BYTES);
+    return status;
+}
+
+void bp__layout_size_rollups(bp_layout *layout)
+{
+    uint64_t item = layout->precision.n_bytes;
+    size_t n_seen = 0;
+    for (size_t i = 0; i < layout->n_placements; i++) {
+        bp_placement *place = &layout->placements[i];
+        if (!place->is_rollup) {
+            continue;
+        }
+        const bp_layout *child =
+            layout->children[n_seen++ / BP__N_ROLLUPS].layout;
+        const bp_region *region = &child->regions[place->location];
+        place->n_bytes = region->n_bytes;
+        place->align = region->align;
+        place->n_items = region->n_bytes / item + (region->n_bytes % item != 0);
+    }
+}
+
+static uint32_t widest_of(const bp_placement *place)
+{
+    uint32_t power = place->dtype.n_bytes & (~place->dtype.n_bytes + 1);
+    return power < MAX_WIDEST ? power : MAX_WIDEST;
+}
+
+/* Add one placement's bytes, alignment and widest access to its region. */
+static bool add_placement(bp_layout *layout, size_t i, const bp_layout *child)
+{
+    const bp_placement *place = &layout->placements[i];
+    bp_region *region = &layout->regions[place->location];
+    if (place->align > region->align) {
+        region->align = place->align;
+    }
+    if (place->n_bytes == 0) {
+        return true;
+    }
+    uint32_t widest = child == NULL ? widest_of(place)
+                                    : child->regions[place->location].widest;
+    if (widest > region->widest) {
+        region->widest = widest;
+    }
+    uint64_t end;
+    if (place->location == BP_LOCAL) {
+        end = region->n_bytes;
+        if (place->bytes_of == i && !bp_add(end, place->n_bytes, &end)) {
+            return false;
+        }
+    } else if (!bp_add(place->offset_bytes, place->n_bytes, &end)) {
+        return false;
+    }
+    if (end > region->n_bytes) {
+        region->n_bytes = end;
+    }
+    return true;
+}
+
+/* Local arrays of a child are the compiler's, but they count in the sum. */
+static bool add_child_locals(bp_layout *layout)
+{
+    bp_region *region = &layout->regions[BP_LOCAL];
+    for (size_t i = 0; i < layout->n_children; i++) {
+        const bp_region *below = &layout->children[i].layout->regions[BP_LOCAL];
+        if (!bp_add(region->n_bytes, below->n_bytes, &region->n_bytes) ||
+            region->n_bytes >= BP_MAX_BYTES) {
+            return false;
+        }
+        if (below->align > region->align) {
+            region->align = below->align;
+        }
+        if (below->widest > region->widest) {
+            region->widest = below->widest;
+        }
+    }
+    return true;
+}
+
+bp_status bp__layout_measure(bp_layout *layout, bp_error *error)
+{
+    size_t n_rollups = 0;
+    for (size_t i = 0; i < layout->n_placements; i++) {
+        const bp_placement *place = &layout->placements[i];
+        const bp_layout *child = NULL;
+        if (place->is_rollup) {
+            child = layout->children[n_rollups++ / BP__N_ROLLUPS].layout;
+        }
+        if (!add_placement(layout, i, child)) {
+            return region_too_large(layout, (int)place->location, UINT64_MAX,
+                                    error);
+        }
+    }
+    if (!add_child_locals(layout)) {
+        return region_too_large(layout, BP_LOCAL,
+                                layout->regions[BP_LOCAL].n_bytes, error);
+    }
+    for (int i = 0; i < BP_N_REGIONS; i++) {
+        bp_region *region = &layout->regions[i];
+        if (i != BP_LOCAL &&
+            !bp_round_up(region->n_bytes, region->align, &region->n_bytes)) {
+            return region_too_large(layout, i, UINT64_MAX, error);
+        }
+        if (region->n_bytes >= BP_MAX_BYTES) {
+            return region_too_large(layout, i, region->n_bytes, error);
+        }
+    }
+    return BP_OK;
+}
+
+/* ---- planning ---------------------------------------------------------- */
+
+/* The blocks of one region: what has bytes of its own there. */
+static size_t gather(const bp_layout *layout, bp_location location,
+                     bp__solve_scratch *scratch, uint64_t *own_bytes)
+{
+    size_t n = 0;
+    *own_bytes = 0;
+    for (size_t i = 0; i < layout->n_placements; i++) {
+        const bp_placement *place = &layout->placements[i];
+        if (place->location != location || place->bytes_of != i) {
+            continue;
+        }
+        scratch->sizes[n] = place->n_bytes;
+        scratch->aligns[n] = place->align;
+        scratch->which[n++] = (uint32_t)i;
+        *own_bytes += place->is_rollup ? 0 : place->n_bytes;
+    }
+    return n;
+}
+
+/* Children's bounds for the same memory: what the tree needs at least if their
+ * blocks could be mixed with ours. */
+static uint64_t flat_bound(const bp_layout *layout, bp_location location,
+                           uint64_t own_bytes, uint64_t lower_bound)
+{
+    uint64_t below = 0;
+    uint64_t rigid = 0;
+    for (size_t i = 0; i < layout->n_children; i++) {
+        const bp_region *region =
+            &layout->children[i].layout->regions[location];
+        below += region->flat_lower_bound;
+        rigid += region->n_bytes;
+    }
+    return rigid == 0 ? lower_bound : own_bytes + below;
+}
+
+static bp_status plan_region(bp_layout *layout, bp_location location,
+                             bp_plan_mode mode, bp__solve_scratch *scratch,
+                             bp_error *error)
+{
+    uint64_t own_bytes;
+    size_t n = gather(layout, location, scratch, &own_bytes);
+    bp_region *region = &layout->regions[location];
+    if (n == 0) {
+        return BP_OK; /* optimal as it is: nothing */
+    }
+    bp_plan_request request = {.n = n,
+                               .sizes = scratch->sizes,
+                               .aligns = scratch->aligns,
+                               .mode = mode};
+    bp_plan_result result;
+    bp_status status = bp_plan_run(&request, &scratch->alloc, scratch->offsets,
+                                   &result, error);
+    if (status != BP_OK) {
+        bp_error_about(error, layout->name, NULL);
+        return status;
+    }
+    for (size_t i = 0; i < n; i++) {
+        layout->placements[scratch->which[i]].offset_bytes =
+            scratch->offsets[i];
+    }
+    region->load = result.load;
+    region->lower_bound = result.lower_bound;
+    region->flat_lower_bound =
+        flat_bound(layout, location, own_bytes, result.lower_bound);
+    region->status = result.status;
+    return BP_OK;
+}
+
+/* Aliases go where their roots went; child regions where their roll-ups are. */
+static void spread_offsets(bp_layout *layout)
+{
+    size_t n_rollups = 0;
+    for (size_t i = 0; i < layout->n_placements; i++) {
+        bp_placement *place = &layout->placements[i];
+        if (place->bytes_of != i) {
+            place->offset_bytes =
+                layout->placements[place->bytes_of].offset_bytes;
+        }
+        if (place->is_rollup) {
+            layout->children[n_rollups++ / BP__N_ROLLUPS]
+                .offset_bytes[place->location] = place->offset_bytes;
+        }
+    }
+}
+
+bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
+                           bp__solve_scratch *scratch, bp_error *error)
+{
+    static const bp_location planned[] = {BP_SHARED, BP_BLOCK,
+                                          BP_PERSISTENT_LOCAL};
+    bp__layout_size_rollups(layout);
+    bp_status status = BP_OK;
+    for (size_t i = 0; status == BP_OK && i < 3; i++) {
+        status = plan_region(layout, planned[i], mode, scratch, error);
+    }
+    if (status != BP_OK) {
+        return status;
+    }
+    spread_offsets(layout);
+    status = bp__layout_measure(layout, error);
+    if (status != BP_OK) {
+        return status;
+    }
+    bp_region *local = &layout->regions[BP_LOCAL];
+    local->load = local->lower_bound = local->flat_lower_bound = local->n_bytes;
+    for (int i = 0; i < BP_N_REGIONS; i++) {
+        layout->regions[i].has_report = true;
+    }
+    return BP_OK;
+}
