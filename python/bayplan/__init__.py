@@ -1,0 +1,85 @@
+"""Buffers of CUDA device functions, placed by a C core.
+
+Factories register named buffers; the registry lays them out in shared, block,
+local and persistent-local memory; device functions reach them through views
+that cost nothing at run time (`bayplan.kernel`, which needs numba-cuda).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._core import (
+    BayplanError,
+    BudgetExceeded,
+    BufferKeyError,
+    BufferValueError,
+    Busy,
+    ChildRegion,
+    DeviceFault,
+    DeviceUnavailable,
+    Entry,
+    ForkedProcess,
+    NotYetError,
+    Placement,
+    Plan,
+    Region,
+    SlotExists,
+    StaleHandle,
+    __version__,
+    bank_conflicts,
+    plan,
+)
+from .layout import BoundLayout, BufferRegistry, Layout, buffer_registry
+
+if TYPE_CHECKING:
+    from .factory import BufferOwner, CUDAFactory
+
+__all__ = [
+    "BayplanError",
+    "BoundLayout",
+    "BudgetExceeded",
+    "BufferKeyError",
+    "BufferOwner",
+    "BufferRegistry",
+    "BufferValueError",
+    "Busy",
+    "CUDAFactory",
+    "ChildRegion",
+    "DeviceFault",
+    "DeviceUnavailable",
+    "Entry",
+    "ForkedProcess",
+    "Layout",
+    "NotYetError",
+    "Placement",
+    "Plan",
+    "Region",
+    "SlotExists",
+    "StaleHandle",
+    "__version__",
+    "bank_conflicts",
+    "buffer_registry",
+    "plan",
+]
+
+# What is imported when it is first asked for: name to module. Submodules that
+# need an extra (numba-cuda, matplotlib) are found by their own name.
+_LAZY = {"BufferOwner": "factory", "CUDAFactory": "factory"}
+_LAZY_MODULES = ("draw", "factory", "kernel")
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _LAZY:
+        value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    if name in _LAZY_MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_LAZY_MODULES})

@@ -1,0 +1,131 @@
+"""Layouts in sentences: why a buffer lies where it lies, and what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._core import Layout, Placement, Region
+
+__all__ = ["explain_placement", "list_changes"]
+
+_REGIONS = ("shared", "block", "persistent_local", "local")
+_COPIES = {
+    "shared": "one copy per run, in that run's slice of dynamic shared memory",
+    "block": "one copy per thread block, in dynamic shared memory before the runs' slices",
+    "persistent_local": "one copy per thread, in bytes that last for the whole launch",
+    "local": "one copy per thread, in a local array of the device function",
+}
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _content(placement: Placement) -> str:
+    shape = " x ".join(str(n) for n in placement.shape)
+    return f"{shape} of {placement.dtype}, {_count(placement.nbytes, 'byte')}"
+
+
+def _neighbour(placement: Placement, region: Region) -> str:
+    """Say what ends in front of a placement, and how many bytes are between."""
+    ends = [
+        (other.offset + other.nbytes, other.name)
+        for other in region.placements
+        if other.name != placement.name
+        and other.nbytes
+        and other.offset + other.nbytes <= placement.offset
+    ]
+    if not ends:
+        return "at the start" if placement.offset == 0 else "with nothing in front of it"
+    end, name = max(ends)
+    gap = placement.offset - end
+    padding = f", after {_count(gap, 'byte')} of padding" if gap else ""
+    return f"behind {name!r}{padding}"
+
+
+def _twins(placement: Placement, region: Region) -> list[str]:
+    """Name the buffers that use some of the same bytes."""
+    begin, end = placement.offset, placement.offset + placement.nbytes
+    return [
+        other.name
+        for other in region.placements
+        if other.name != placement.name
+        and other.offset < end
+        and begin < other.offset + other.nbytes
+    ]
+
+
+def _quality(region: Region) -> str:
+    if region.status is None:
+        return ""
+    if region.status == "optimal":
+        return f" The region has {_count(region.nbytes, 'byte')}; no plan has fewer."
+    return (
+        f" The region has {_count(region.nbytes, 'byte')}; "
+        f"{region.lower_bound} are needed at least."
+    )
+
+
+def explain_placement(layout: Layout, placement: Placement) -> str:
+    """Return a paragraph about one placement of a layout."""
+    where = placement.location
+    region: Region = getattr(layout, where)
+    what = "the bytes of a child" if placement.is_rollup else "a buffer"
+    text = f"{placement.name!r} is {what} ({_content(placement)}): {_COPIES[where]}."
+    if where == "local":
+        return text + " It has an array of its own, so it has no offset to choose."
+    text += (
+        f" It lies at byte {placement.offset}, {_neighbour(placement, region)};"
+        f" its offset is a multiple of {placement.align}."
+    )
+    twins = _twins(placement, region)
+    if twins:
+        text += f" It shares bytes with {', '.join(map(repr, twins))}."
+    if placement.keep:
+        text += " Its contents are kept between two calls."
+    return text + _quality(region)
+
+
+def _describe(placement: Placement) -> str:
+    return f"{placement.location} at {placement.offset}, {_content(placement)}"
+
+
+def _flags(placement: Placement) -> str:
+    return (
+        f"keep={placement.keep}, zero={placement.zero}, align={placement.align}, "
+        f"live={placement.live}"
+    )
+
+
+def _placement_changes(before: Placement, after: Placement) -> Iterator[str]:
+    if before == after:
+        return
+    if _describe(before) != _describe(after):
+        yield f"{before.name}: {_describe(before)} -> {_describe(after)}"
+    if _flags(before) != _flags(after):
+        yield f"{before.name}: {_flags(before)} -> {_flags(after)}"
+
+
+def list_changes(before: Layout, after: Layout) -> Iterator[str]:
+    """Yield a line for everything that differs between two layouts."""
+    if before.precision != after.precision:
+        yield f"precision: {before.precision} -> {after.precision}"
+    old = {placement.name: placement for placement in before.placements}
+    new = {placement.name: placement for placement in after.placements}
+    for name, placement in old.items():
+        if name in new:
+            yield from _placement_changes(placement, new[name])
+        else:
+            yield f"{name}: {_describe(placement)} -> gone"
+    for name, placement in new.items():
+        if name not in old:
+            yield f"{name}: new, {_describe(placement)}"
+    for name, child in before.children.items():
+        if name in after.children and child.layout != after.children[name].layout:
+            yield f"child {name}: its own layout differs"
+    for name in _REGIONS:
+        old_bytes, new_bytes = getattr(before, name).nbytes, getattr(after, name).nbytes
+        if old_bytes != new_bytes:
+            yield f"{name} region: {old_bytes} -> {_count(new_bytes, 'byte')}"

@@ -1,0 +1,272 @@
+/* module.c - the module bayplan._core: state, start and end. */
+#define BPX_IMPORT_NUMPY
+#include "ext/ext.h"
+
+#include <string.h>
+
+/* ---- words ------------------------------------------------------------- */
+
+static int intern_into(PyObject **out, const char *text)
+{
+    *out = PyUnicode_InternFromString(text);
+    return *out == NULL ? -1 : 0;
+}
+
+static int intern_words(bpx_state *st)
+{
+    static const char *const words[BPX_N_WORDS] = {
+#define BPX_WORD_TEXT(word) #word,
+        BPX_WORDS(BPX_WORD_TEXT)
+#undef BPX_WORD_TEXT
+    };
+    for (int i = 0; i < BPX_N_WORDS; i++) {
+        if (intern_into(&st->words[i], words[i]) < 0) {
+            return -1;
+        }
+    }
+    for (int i = 0; i < BP_N_LOCATIONS; i++) {
+        if (intern_into(&st->locations[i], bp_location_name((bp_location)i)) <
+            0) {
+            return -1;
+        }
+    }
+    for (int i = 0; i < BP_N_STRIDE_POLICIES; i++) {
+        if (intern_into(&st->policies[i],
+                        bp_stride_policy_name((bp_stride_policy)i)) < 0) {
+            return -1;
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        if (intern_into(&st->plan_statuses[i],
+                        bp_plan_status_name((bp_plan_status)i)) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- functions --------------------------------------------------------- */
+
+static int set_class(PyObject *given, PyTypeObject *base, PyTypeObject **out)
+{
+    if (given == NULL) {
+        return 0;
+    }
+    if (!PyType_Check(given) ||
+        !PyType_IsSubtype((PyTypeObject *)given, base)) {
+        PyErr_Format(PyExc_TypeError, "%R is no subclass of %s", given,
+                     base->tp_name);
+        return -1;
+    }
+    Py_XSETREF(*out, (PyTypeObject *)Py_NewRef(given));
+    return 0;
+}
+
+static PyObject *set_classes(PyObject *module, PyObject *const *args,
+                             Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const bpx_signature signature = {
+        "_set_classes", 2, 0, 0, {BPX_layout, BPX_bound}};
+    bpx_state *st = bpx_state_of(module);
+    PyObject *given[2];
+    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0 ||
+        set_class(given[0], st->layout_type, &st->layout_class) < 0 ||
+        set_class(given[1], st->bound_type, &st->bound_class) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(
+    plan_doc,
+    "plan($module, /, sizes, first, last, *, align=None, mode='auto',\n"
+    "     budget=None, pins=None, capacity=None, time_limit=None,\n"
+    "     progress=None)\n--\n\n"
+    "Give buffers offsets so that no two overlap in both time and address.\n\n"
+    "Parameters\n----------\n"
+    "sizes : array of int, shape (n,)\n"
+    "    Bytes of each buffer, >= 0.\n"
+    "first, last : array of int, shape (n,)\n"
+    "    Buffer i is alive in first[i] <= t < last[i].\n"
+    "align : array of int, shape (n,), optional\n"
+    "    Powers of two that the offsets are multiples of; by default 1.\n"
+    "mode : str\n"
+    "    'auto', 'sequential' (declaration order) or 'packed' (alignment\n"
+    "    descending).\n"
+    "budget : int, optional\n"
+    "    Search nodes; the modes of today use none.\n"
+    "pins, capacity, time_limit, progress : optional\n"
+    "    Not yet supported.\n\n"
+    "Returns\n-------\n"
+    "Plan\n"
+    "    offsets (int64, bytes), height, load, lower_bound (bytes), status\n"
+    "    ('optimal' only where the height equals a proven bound), nodes.\n\n"
+    "Raises\n------\n"
+    "BufferValueError\n"
+    "    No integer arrays of one length, first > last, or an alignment that\n"
+    "    is no power of two.\n"
+    "NotYetError\n"
+    "    For the modes 'fast' and 'optimal' and the last four parameters.");
+PyDoc_STRVAR(
+    bank_conflicts_doc,
+    "bank_conflicts($module, /, stride, width, lanes_per_run=1)\n--\n\n"
+    "How many words of one bank of shared memory a warp asks for at once,\n"
+    "when every lane reads the same element of its own run's slice.\n\n"
+    "Parameters\n----------\n"
+    "stride : int\n"
+    "    Bytes between the slices of two runs.\n"
+    "width : int\n"
+    "    Bytes of one access: 1, 2, 4, 8 or 16; divides `stride`.\n"
+    "lanes_per_run : int\n"
+    "    Neighbouring lanes that solve one run.\n\n"
+    "Returns\n-------\n"
+    "int\n    1 (no conflict) to 32.\n\n"
+    "Raises\n------\n"
+    "BufferValueError\n    A value out of range.");
+PyDoc_STRVAR(
+    unpack_layout_doc,
+    "unpack_layout($module, data, /)\n--\n\n"
+    "The layout that pickling turned into `data`.\n\n"
+    "Raises\n------\n"
+    "BufferValueError\n    `data` is nothing that pickling a layout gives.");
+PyDoc_STRVAR(
+    unpack_bound_doc,
+    "unpack_bound($module, data, /)\n--\n\n"
+    "The bound layout that pickling turned into `data`.\n\n"
+    "Raises\n------\n"
+    "BufferValueError\n    `data` is nothing that pickling one gives.");
+PyDoc_STRVAR(set_classes_doc,
+             "_set_classes($module, /, *, layout=None, bound=None)\n--\n\n"
+             "Say which subclasses of Layout and BoundLayout to make.");
+PyDoc_STRVAR(statuses_doc,
+             "_statuses($module, /)\n--\n\n"
+             "(name, code, text, exception type) of every status, for tests.");
+PyDoc_STRVAR(raise_status_doc, "_raise_status($module, number, /)\n--\n\n"
+                               "Raise what a status becomes, for tests.");
+
+#define FAST(name, function, doc)                                              \
+    {name, (PyCFunction)(void (*)(void))(function),                            \
+     METH_FASTCALL | METH_KEYWORDS, doc}
+
+static PyMethodDef module_functions[] = {
+    FAST("plan", bpx_plan, plan_doc),
+    FAST("bank_conflicts", bpx_bank_conflicts, bank_conflicts_doc),
+    {"unpack_layout", bpx_unpack_layout, METH_O, unpack_layout_doc},
+    {"unpack_bound", bpx_unpack_bound, METH_O, unpack_bound_doc},
+    FAST("_set_classes", set_classes, set_classes_doc),
+    {"_statuses", bpx_statuses, METH_NOARGS, statuses_doc},
+    {"_raise_status", bpx_raise_status, METH_O, raise_status_doc},
+    {NULL, NULL, 0, NULL}};
+
+/* ---- start and end ----------------------------------------------------- */
+
+static int import_numpy(void)
+{
+    return PyArray_ImportNumPyAPI();
+}
+
+static int module_exec(PyObject *module)
+{
+    bpx_state *st = bpx_state_of(module);
+    if (import_numpy() < 0 || intern_words(st) < 0 || bpx_dtypes_init(st) < 0 ||
+        bpx_errors_add(module) < 0 || bpx_records_add(module) < 0 ||
+        bpx_registry_add_type(module) < 0 || bpx_layout_add_type(module) < 0 ||
+        bpx_bound_add_type(module) < 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "__version__", BAYPLAN_VERSION);
+}
+
+/* Every reference of the state that can be part of a cycle. */
+#define STATE_TYPES(X)                                                         \
+    X(st->base_error)                                                          \
+    X(st->registry_type)                                                       \
+    X(st->layout_type)                                                         \
+    X(st->bound_type)                                                          \
+    X(st->layout_class)                                                        \
+    X(st->bound_class)                                                         \
+    X(st->placement_type)                                                      \
+    X(st->region_type)                                                         \
+    X(st->entry_type)                                                          \
+    X(st->child_region_type)                                                   \
+    X(st->plan_type)                                                           \
+    X(st->dtypes.by_object)                                                    \
+    X(st->dtypes.by_text)
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    bpx_state *st = bpx_state_of(module);
+#define VISIT(reference) Py_VISIT(reference);
+    STATE_TYPES(VISIT)
+#undef VISIT
+    for (int i = 0; i < BPX_N_FAMILIES; i++) {
+        Py_VISIT(st->errors[i]);
+    }
+    return 0;
+}
+
+static void clear_texts(bpx_state *st)
+{
+    for (int i = 0; i < BPX_N_WORDS; i++) {
+        Py_CLEAR(st->words[i]);
+    }
+    for (int i = 0; i < BP_N_LOCATIONS; i++) {
+        Py_CLEAR(st->locations[i]);
+    }
+    for (int i = 0; i < BP_N_STRIDE_POLICIES; i++) {
+        Py_CLEAR(st->policies[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        Py_CLEAR(st->plan_statuses[i]);
+    }
+}
+
+static int module_clear(PyObject *module)
+{
+    bpx_state *st = bpx_state_of(module);
+#define CLEAR(reference) Py_CLEAR(reference);
+    STATE_TYPES(CLEAR)
+#undef CLEAR
+    for (int i = 0; i < BPX_N_FAMILIES; i++) {
+        Py_CLEAR(st->errors[i]);
+    }
+    return 0;
+}
+
+/* Objects of ours hold the module, so none is left that uses the state. */
+static void module_free(void *module)
+{
+    bpx_state *st = bpx_state_of((PyObject *)module);
+    (void)module_clear((PyObject *)module);
+    clear_texts(st);
+    bpx_dtypes_fini(st);
+    for (size_t i = 0; i < st->layouts.n_slots; i++) {
+        Py_XDECREF((PyObject *)st->layouts.slots[i].value);
+    }
+    bpx_ptrmap_fini(&st->layouts);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    /* NumPy's table of functions is one per process. */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL}};
+
+PyDoc_STRVAR(module_doc,
+             "The C core of bayplan, as Python objects. Use the package\n"
+             "`bayplan`, which has these names and more.");
+
+struct PyModuleDef bpx_module_def = {
+    PyModuleDef_HEAD_INIT,         .m_name = "bayplan._core",
+    .m_doc = module_doc,           .m_size = sizeof(bpx_state),
+    .m_methods = module_functions, .m_slots = module_slots,
+    .m_traverse = module_traverse, .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&bpx_module_def);
+}
