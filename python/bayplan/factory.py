@@ -100,7 +100,8 @@ class BufferOwner:
     def get_child_buffer_size(self, child: object, location: str) -> int:
         """Elements of *this* factory's precision that `child` needs in `location`."""
         n_bytes = self.registry.get_child_aggregate_bytes(child, location)
-        return -(-n_bytes // np.dtype(self.precision).itemsize)
+        item_bytes: int = np.dtype(self.precision).itemsize
+        return -(-n_bytes // item_bytes)
 
 
 class CUDAFactory(BufferOwner):
@@ -156,7 +157,9 @@ class CUDAFactory(BufferOwner):
                 f"not {type(settings).__name__}"
             )
         if "precision" in _field_names(settings):
-            self._set_precision(np.dtype(settings.precision))
+            precision = np.dtype(cast("Any", settings).precision)
+            self.registry.set_precision(self, precision)
+            self.precision = precision.type
         self._settings = settings
         self._settings_stamp += 1
 
@@ -221,10 +224,6 @@ class CUDAFactory(BufferOwner):
                 f"{type(self).__name__} has no setting or buffer for {unknown[0]!r}"
                 + nearest(unknown[0], known)
             )
-
-    def _set_precision(self, dtype: np.dtype[Any]) -> None:
-        self.registry.set_precision(self, dtype)
-        self.precision = dtype.type
 
     # -- product ----------------------------------------------------------------
 
