@@ -179,20 +179,17 @@ static size_t gather(const bp_layout *layout, bp_location location,
     return n;
 }
 
-/* Children's bounds for the same memory: what the tree needs at least if their
- * blocks could be mixed with ours. */
+/* What the tree needs at least if the children's blocks could be mixed with
+ * ours: bytes alone, since the holes of one factory may hold buffers of
+ * another. */
 static uint64_t flat_bound(const bp_layout *layout, bp_location location,
-                           uint64_t own_bytes, uint64_t lower_bound)
+                           uint64_t own_bytes)
 {
     uint64_t below = 0;
-    uint64_t rigid = 0;
     for (size_t i = 0; i < layout->n_children; i++) {
-        const bp_region *region =
-            &layout->children[i].layout->regions[location];
-        below += region->flat_lower_bound;
-        rigid += region->n_bytes;
+        below += layout->children[i].layout->regions[location].flat_lower_bound;
     }
-    return rigid == 0 ? lower_bound : own_bytes + below;
+    return own_bytes + below;
 }
 
 static bp_status plan_region(bp_layout *layout, bp_location location,
@@ -222,8 +219,7 @@ static bp_status plan_region(bp_layout *layout, bp_location location,
     }
     region->load = result.load;
     region->lower_bound = result.lower_bound;
-    region->flat_lower_bound =
-        flat_bound(layout, location, own_bytes, result.lower_bound);
+    region->flat_lower_bound = flat_bound(layout, location, own_bytes);
     region->status = result.status;
     return BP_OK;
 }

@@ -161,8 +161,10 @@ static bp_status check_doubles(updating *job, one_change *later,
         return bp__refuse(error, later->target.ctx,
                           bp__entry_name(later->target.ctx, entry),
                           BP_AMBIGUOUS_KEY,
-                          "'%s' and '%s' say different things of one buffer",
-                          first->item->key, later->item->key);
+                          "'%s' and '%s' say different things of '%s' of %s",
+                          first->item->key, later->item->key,
+                          bp__entry_name(later->target.ctx, entry),
+                          bp__context_type(later->target.ctx));
     }
     later->is_double = true;
     return BP_OK;

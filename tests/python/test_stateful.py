@@ -65,6 +65,16 @@ BAD = {
     "uses": st.sampled_from([-1.0, float("nan"), float("inf")]),
     "same_as": st.sampled_from(["nothing", "d_shared", "d"]),
 }
+FIELDS = {
+    "size": st.sampled_from([0, 1, (1, 2), 3]),
+    "location": locations,
+    "dtype": st.sampled_from(["u1", "f4", "f8"]),
+    "align": st.sampled_from([None, 16]),
+    "keep": st.sampled_from([None, True, False]),
+    "zero": st.booleans(),
+    "uses": st.sampled_from([1.0, 2.0]),
+    "same_as": st.sampled_from([None, "a", "b"]),
+}
 keeps = st.sampled_from([None, None, None, True, False])
 
 
@@ -204,20 +214,28 @@ class RegistryMachine(RuleBasedStateMachine):
         said = {"dtype": root.dtype, "align": align, "zero": zero}
         self.register(i, name, root.n_items // 2, "local", same_as=root.name, **said)
 
-    @rule(i=indices, back=indices)
-    def register_again(self, i: int, back: int) -> None:
-        """Exactly as declared: nothing may change."""
+    @rule(
+        i=indices,
+        back=indices,
+        change=st.one_of(st.none(), st.sampled_from(list(FIELDS))),
+        data=st.data(),
+    )
+    def register_again(self, i: int, back: int, change: Any, data: Any) -> None:
+        """As declared before (nothing may change), or with one thing changed."""
         key = self.pick(i)
         factory = self.model.factories.get(key)
         if factory is None or not factory.buffers():
             return
         b = factory.buffers()[back % len(factory.buffers())]
+        said = {
+            "size": b.shape, "location": b.location, "dtype": b.dtype, "align": b.align or None,
+            "keep": b.said_keep, "zero": b.zero, "uses": b.uses, "same_as": b.same_as,
+        }  # fmt: skip
         before = self.real.dump()
-        self.register(
-            i, b.name, b.shape, b.location, dtype=b.dtype, align=b.align or None,
-            keep=b.said_keep, zero=b.zero, uses=b.uses, same_as=b.same_as,
-        )  # fmt: skip
-        assert self.real.dump() == before
+        if change is not None:
+            said[change] = data.draw(FIELDS[change], label=change)
+        self.register(i, b.name, said.pop("size"), said.pop("location"), **said)
+        assert change is not None or self.real.dump() == before
 
     @rule(i=indices, name=names, size=sizes, location=locations, data=st.data())
     def register_badly(self, i: int, name: str, size: Any, location: str, data: Any) -> None:
