@@ -75,7 +75,7 @@ def rows_of(data: dict[str, Any]) -> list[Row]:
         row = groups.setdefault(bench["group"], {})
         info = bench["extra_info"]
         side = "theirs" if "theirs" in bench["name"] else "ours"
-        row[side] = bench["stats"]["median"] * 1e6 / info["operations"]
+        row[side] = bench["stats"]["min"] * 1e6 / info["operations"]
         row["target"] = info["target_us"]
     return [
         Row(group, row.get("ours"), row.get("theirs"), row.get("target"))
@@ -105,7 +105,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 
 def comparison(rows: list[Row]) -> list[str]:
     """The table of times."""
-    head = ("microseconds per operation (median)", "ours", "theirs", "ratio", "target", "")
+    head = ("microseconds per operation (best round)", "ours", "theirs", "ratio", "target", "")
     cells = [
         (r.group, number(r.ours), number(r.theirs), number(r.ratio), number(r.target), r.verdict)
         for r in rows

@@ -161,7 +161,7 @@ def optimum(
 # ---- declarations -------------------------------------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class Buffer:
     """One declared buffer."""
 
@@ -180,6 +180,16 @@ class Buffer:
     @property
     def n_items(self) -> int:
         return math.prod(self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the declarations are the same.
+
+        NumPy takes None for float64 where it compares, so dtypes need care.
+        """
+        if not isinstance(other, Buffer):
+            return NotImplemented
+        mine, theirs = vars(self) | {"dtype": None}, vars(other) | {"dtype": None}
+        return mine == theirs and dtype_key(self.dtype) == dtype_key(other.dtype)
 
 
 @dataclass
@@ -291,6 +301,7 @@ class Placement:
     zero: bool
     align: int
     is_rollup: bool
+    bytes_of: str  # the buffer whose bytes these are
 
 
 @dataclass(frozen=True)
@@ -325,16 +336,26 @@ class Layout:
         return (
             dtype_key(self.precision),
             tuple(
-                (p.name, p.location, p.offset, p.shape, dtype_key(p.dtype), p.align, p.zero, p.keep)
+                (
+                    p.name,
+                    p.location,
+                    p.offset,
+                    p.shape,
+                    dtype_key(p.dtype),
+                    p.align,
+                    p.zero,
+                    p.keep,
+                    p.bytes_of,
+                )
                 for p in self.placements
             ),
             tuple((c.name, c.layout.content()) for c in self.children),
         )
 
 
-def dtype_key(dtype: np.dtype) -> tuple[Any, ...]:
+def dtype_key(dtype: np.dtype | None) -> tuple[Any, ...]:
     """What tells two element types apart (NumPy's hash ignores alignment)."""
-    return (repr(dtype), dtype.itemsize, dtype.alignment)
+    return () if dtype is None else (repr(dtype), dtype.itemsize, dtype.alignment)
 
 
 def widest_access(itemsize: int) -> int:
@@ -440,7 +461,7 @@ def layout(factory: Factory, mode: str) -> Layout:
                 placements.append(
                     Placement(
                         name, memory, offsets[name], n, elements, (elements,),
-                        factory.precision, False, False, aligns[name], True,
+                        factory.precision, False, False, aligns[name], True, name,
                     )
                 )  # fmt: skip
             where = dict(zip(ROLLUPS, (offsets[n] for n in item.rollup_names), strict=True))
@@ -451,6 +472,7 @@ def layout(factory: Factory, mode: str) -> Layout:
                     item.name, factory.location_of(item), offsets[item.name],
                     factory.bytes_of(item), item.n_items, item.shape, factory.dtype_of(item),
                     factory.keep_of(item), item.zero, aligns[item.name], False,
+                    factory.root_of(item).name,
                 )
             )  # fmt: skip
     return Layout(factory.precision, tuple(placements), regions, tuple(children))

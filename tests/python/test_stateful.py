@@ -471,12 +471,12 @@ class RegistryMachine(RuleBasedStateMachine):
         assert layout.precision == wanted.precision
         got = [
             (p.name, p.location, p.offset, p.nbytes, p.size, p.shape, p.dtype, p.keep, p.zero,
-             p.align, p.is_rollup)
+             p.align, p.is_rollup, layout.placements[p.bytes_of].name)
             for p in layout.placements
         ]  # fmt: skip
         assert got == [
             (p.name, p.location, p.offset, p.nbytes, p.size, p.shape, p.dtype, p.keep, p.zero,
-             p.align, p.is_rollup)
+             p.align, p.is_rollup, p.bytes_of)
             for p in wanted.placements
         ]  # fmt: skip
         for location in model.REGIONS:
