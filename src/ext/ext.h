@@ -156,6 +156,8 @@ typedef struct bpx_state {
     PyObject *locations[BP_N_LOCATIONS]; /* interned */
     PyObject *policies[BP_N_STRIDE_POLICIES];
     PyObject *plan_statuses[2];
+    PyObject *hazard_whens[BP_N_HAZARD_WHENS];
+    PyObject *barriers[BP_N_BARRIERS];
     PyObject *base_error;
     PyObject *errors[BPX_N_FAMILIES]; /* family -> exception type */
     PyTypeObject *registry_type;
@@ -168,6 +170,7 @@ typedef struct bpx_state {
     PyTypeObject *entry_type;
     PyTypeObject *child_region_type;
     PyTypeObject *plan_type;
+    PyTypeObject *hazard_type;
     bpx_dtypes dtypes;
     bpx_ptrmap layouts;       /* bp_layout -> weak reference to its Layout */
     bpx_registry *registries; /* all that are alive, newest first; borrowed */
@@ -263,16 +266,22 @@ bool bpx_is_shape(PyObject *object, uint64_t shape[BP_MAX_DIMS],
 /* ---- records.c --------------------------------------------------------- */
 
 int bpx_records_add(PyObject *module);
-/* New references, NULL with an exception. */
-PyObject *bpx_placement_new(bpx_state *st, const bp_placement *placement);
+/* New references, NULL with an exception. `phases` is the layout's tuple of
+ * names. */
+PyObject *bpx_placement_new(bpx_state *st, PyObject *phases,
+                            const bp_placement *placement);
 PyObject *bpx_region_new(bpx_state *st, const bp_layout *layout,
                          bp_location location, PyObject *all_placements);
 PyObject *bpx_entry_new(bpx_state *st, const bp_entry *entry,
                         bp_factory factory, const bp_layout *layout);
-PyObject *bpx_child_region_new(bpx_state *st, PyObject *name, PyObject *layout,
-                               const bp_child_region *child);
+PyObject *bpx_child_region_new(bpx_state *st, PyObject *phases, PyObject *name,
+                               PyObject *layout, const bp_child_region *child);
+PyObject *bpx_hazard_new(bpx_state *st, PyObject *phases,
+                         const bp_layout *layout, const bp_hazard *hazard);
 PyObject *bpx_plan_new(bpx_state *st, PyObject *offsets,
                        const bp_plan_result *result);
+/* The names of two phases as a pair; None for BP_ALWAYS. */
+PyObject *bpx_live_pair(PyObject *phases, uint32_t first, uint32_t last);
 PyObject *bpx_shape_tuple(const uint64_t *shape, uint32_t n_dims);
 /* [offset, offset + n) bytes as elements of `n_element` bytes; None where they
  * do not divide. */
@@ -287,15 +296,24 @@ typedef struct bpx_layout {
     PyObject *placements; /* made at first use, like the next two */
     PyObject *regions[BP_N_REGIONS];
     PyObject *children;
+    PyObject *phases;
     PyObject *weaklist;
     Py_hash_t hash; /* -1: not known yet */
+    bool is_poisoned;
 } bpx_layout;
 
 int bpx_layout_add_type(PyObject *module);
 /* The Layout of `core`: the same object as long as one is alive. Takes over the
- * caller's reference, also on failure. */
-PyObject *bpx_layout_wrap(PyObject *module, bp_layout *core);
+ * caller's reference, also on failure. A core layout comes from one registry,
+ * which says whether it is poisoned (for a new object). */
+PyObject *bpx_layout_wrap(PyObject *module, bp_layout *core, bool is_poisoned);
 PyObject *bpx_layout_placements(bpx_layout *self);
+/* layout_phases.c; new references */
+PyObject *bpx_layout_phases(bpx_layout *self);
+PyObject *bpx_layout_get_phases(PyObject *self, void *closure);
+PyObject *bpx_layout_get_loops(PyObject *self, void *closure);
+PyObject *bpx_layout_hazards(PyObject *self, PyObject *const *args,
+                             Py_ssize_t n_args, PyObject *kwnames);
 PyObject *bpx_unpack_layout(PyObject *module, PyObject *data);
 /* layout_table.c */
 PyObject *bpx_layout_table(PyObject *self, PyObject *unused);

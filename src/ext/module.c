@@ -12,6 +12,22 @@ static int intern_into(PyObject **out, const char *text)
     return *out == NULL ? -1 : 0;
 }
 
+static int intern_hazards(bpx_state *st)
+{
+    for (int i = 0; i < BP_N_HAZARD_WHENS; i++) {
+        if (intern_into(&st->hazard_whens[i],
+                        bp_hazard_when_name((bp_hazard_when)i)) < 0) {
+            return -1;
+        }
+    }
+    for (int i = 0; i < BP_N_BARRIERS; i++) {
+        if (intern_into(&st->barriers[i], bp_barrier_name((bp_barrier)i)) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int intern_words(bpx_state *st)
 {
     static const char *const words[BPX_N_WORDS] = {
@@ -42,7 +58,7 @@ static int intern_words(bpx_state *st)
             return -1;
         }
     }
-    return 0;
+    return intern_hazards(st);
 }
 
 /* ---- functions --------------------------------------------------------- */
@@ -190,6 +206,7 @@ static int module_exec(PyObject *module)
     X(st->entry_type)                                                          \
     X(st->child_region_type)                                                   \
     X(st->plan_type)                                                           \
+    X(st->hazard_type)                                                         \
     X(st->dtypes.by_object)                                                    \
     X(st->dtypes.by_text)
 
@@ -218,6 +235,12 @@ static void clear_texts(bpx_state *st)
     }
     for (int i = 0; i < 2; i++) {
         Py_CLEAR(st->plan_statuses[i]);
+    }
+    for (int i = 0; i < BP_N_HAZARD_WHENS; i++) {
+        Py_CLEAR(st->hazard_whens[i]);
+    }
+    for (int i = 0; i < BP_N_BARRIERS; i++) {
+        Py_CLEAR(st->barriers[i]);
     }
 }
 
