@@ -23,6 +23,7 @@ struct bp_layout_job {
     size_t capacity;
     size_t n_nodes;
     size_t n_largest;  /* placements */
+    size_t n_phases;   /* most of one factory */
     bp_layout *result; /* owned; set by begin where nothing is to be done */
     bool is_run;
 };
@@ -56,6 +57,9 @@ static bp_status copy_context(bp_layout_job *job, bp__context *ctx,
     ctx->walk_node = (uint32_t)job->n_nodes++;
     if (ctx->n_entries > job->n_largest) {
         job->n_largest = ctx->n_entries;
+    }
+    if (ctx->n_phases > job->n_phases) {
+        job->n_phases = ctx->n_phases;
     }
     return BP_OK;
 }
@@ -181,8 +185,8 @@ bp_status bp_layout_job_run(bp_layout_job *job, bp_error *error)
         return BP_OK;
     }
     bp__solve_scratch scratch;
-    if (!bp__solve_scratch_init(&scratch, &job->registry->alloc,
-                                job->n_largest)) {
+    if (!bp__solve_scratch_init(&scratch, &job->registry->alloc, job->n_largest,
+                                job->n_phases)) {
         return bp__refuse_memory(error);
     }
     bp_status status = BP_OK;

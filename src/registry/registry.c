@@ -156,6 +156,8 @@ void bp__context_free(bp_registry *registry, bp__context *ctx)
     bp__free_array(alloc, ctx->children, ctx->child_capacity,
                    sizeof *ctx->children);
     bp__free_array(alloc, ctx->backs, ctx->back_capacity, sizeof *ctx->backs);
+    bp__free_array(alloc, ctx->phases, ctx->n_phases, sizeof *ctx->phases);
+    bp__free_array(alloc, ctx->loops, ctx->loop_capacity, sizeof *ctx->loops);
     bp__free_array(alloc, ctx, 1, sizeof *ctx);
 }
 

@@ -124,26 +124,26 @@ static bp_status unregister_all(state *s)
 
 static bp_status add_child_1(state *s)
 {
-    return bp_registry_add_child(s->it.registry, s->f[0], s->f[1], "kid",
-                                 &s->it.error);
+    return bp_registry_add_child(s->it.registry, s->f[0], s->f[1], "kid", NULL,
+                                 NULL, &s->it.error);
 }
 
 static bp_status add_child_2(state *s)
 {
-    return bp_registry_add_child(s->it.registry, s->f[1], s->f[2], "kid",
-                                 &s->it.error);
+    return bp_registry_add_child(s->it.registry, s->f[1], s->f[2], "kid", NULL,
+                                 NULL, &s->it.error);
 }
 
 static bp_status add_child_3(state *s)
 {
     return bp_registry_add_child(s->it.registry, s->f[0], s->f[3], "other",
-                                 &s->it.error);
+                                 NULL, NULL, &s->it.error);
 }
 
 static bp_status replace_child(state *s)
 {
     return bp_registry_add_child(s->it.registry, s->f[0], s->f[2], "other",
-                                 &s->it.error);
+                                 NULL, NULL, &s->it.error);
 }
 
 static bp_status remove_child(state *s)

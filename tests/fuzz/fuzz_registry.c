@@ -243,7 +243,7 @@ static bp_status operate(machine *m, bp_error *error)
         f = pick(m);
         child = pick(m);
         return bp_registry_add_child(r, f, child, names[next(m) % N_NAMES],
-                                     error);
+                                     NULL, NULL, error);
     case 4:
         return bp_registry_remove_child(r, pick(m), names[next(m) % N_NAMES],
                                         error);
