@@ -23,15 +23,14 @@ from ._core import (
     Hazard,
     NotYetError,
     Placement,
-    Plan,
     Region,
     SlotExists,
     StaleHandle,
     __version__,
     bank_conflicts,
-    plan,
 )
 from .layout import BoundLayout, BufferRegistry, Layout, buffer_registry
+from .plans import PackingInstance, Plan, plan, read_csv, write_csv
 
 if TYPE_CHECKING:
     from .factory import BufferOwner, CUDAFactory
@@ -54,6 +53,7 @@ __all__ = [
     "Hazard",
     "Layout",
     "NotYetError",
+    "PackingInstance",
     "Placement",
     "Plan",
     "Region",
@@ -63,6 +63,8 @@ __all__ = [
     "bank_conflicts",
     "buffer_registry",
     "plan",
+    "read_csv",
+    "write_csv",
 ]
 
 # What is imported when it is first asked for: name to module. Submodules that

@@ -276,8 +276,8 @@ static void bound_flat(bp_layout *layout, bp_location location,
 }
 
 static bp_status plan_region(bp_layout *layout, bp_location location,
-                             bp_plan_mode mode, bp__solve_scratch *scratch,
-                             bp_error *error)
+                             const bp_registry_options *options,
+                             bp__solve_scratch *scratch, bp_error *error)
 {
     bool is_phased;
     size_t n = gather(layout, location, scratch, &is_phased);
@@ -290,7 +290,8 @@ static bp_status plan_region(bp_layout *layout, bp_location location,
                                .aligns = scratch->aligns,
                                .first = is_phased ? scratch->first : NULL,
                                .last = is_phased ? scratch->last : NULL,
-                               .mode = mode};
+                               .mode = options->mode,
+                               .node_budget = options->node_budget};
     bp_plan_result result;
     bp_status status = bp_plan_run(&request, &scratch->alloc, scratch->offsets,
                                    &result, error);
@@ -326,7 +327,8 @@ static void spread_offsets(bp_layout *layout)
     }
 }
 
-bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
+bp_status bp__layout_solve(bp_layout *layout,
+                           const bp_registry_options *options,
                            bp__solve_scratch *scratch, bp_error *error)
 {
     static const bp_location planned[] = {BP_SHARED, BP_BLOCK,
@@ -334,7 +336,7 @@ bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
     bp__layout_size_rollups(layout);
     bp_status status = BP_OK;
     for (size_t i = 0; status == BP_OK && i < 3; i++) {
-        status = plan_region(layout, planned[i], mode, scratch, error);
+        status = plan_region(layout, planned[i], options, scratch, error);
     }
     if (status != BP_OK) {
         return status;
