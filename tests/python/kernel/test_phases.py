@@ -511,6 +511,7 @@ def test_entering_zeroes_what_begins_there(location):
             ("z", 2, location, {"live": "a"}),
         ],
         phases="ab",
+        registry=SEQUENTIAL,
     )
     bound = layout.bind()
 
@@ -697,6 +698,31 @@ def test_a_wrong_lifetime_is_caught(location, is_poisoned, is_carried):
     _launch(kern, bound, out)
     expected = [0, 1, 3, 6] if is_carried else [0, np.nan, np.nan, np.nan]
     np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("is_poisoned", [False, True])
+def test_a_view_kept_beyond_its_buffers_life_is_caught(is_poisoned):
+    """The bytes are another buffer's by then; that nothing was written yet hides it."""
+    layout = layout_of(
+        "Held",
+        [("rhs", 2, "shared", {"live": "predict"}), ("work", 2, "shared", {"live": "solve"})],
+        phases=["predict", "solve"],
+        registry=bayplan.BufferRegistry(poison=is_poisoned),
+    )
+    assert layout["rhs"].offset == layout["work"].offset
+    bound = layout.bind()
+
+    def kern(out):
+        b = layout.views(bound.root(0))
+        rhs = b.predict().rhs
+        rhs[0] = 3
+        b.solve()
+        out[0] = rhs[0]
+
+    out = np.zeros(1, np.float32)
+    _launch(kern, bound, out)
+    np.testing.assert_array_equal(out, [np.nan if is_poisoned else 3])
 
 
 @pytest.mark.sim
