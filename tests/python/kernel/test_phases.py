@@ -783,3 +783,41 @@ def test_two_names_for_the_same_bytes_begin_together(location):
     out = np.full(6, 9, np.float32)
     _launch(kern, bound, out)
     np.testing.assert_array_equal(out, [0, 0, np.nan, 1, 1, 1])
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_a_phase_is_handed_to_another_function(path):
+    """Its type says what it has, there too."""
+    step, _ = _step()
+    L, bound = step.layout, step.layout.bind()
+
+    @device
+    def fill(s, value):
+        for i in range(3):
+            s.work[i] = value + s.state[i]
+
+    def right(o):
+        b = L.views(bound.root(0))
+        b.state[2] = 2
+        s = b.solve()
+        fill(s, 5)
+        o[0] = s.work[2]
+
+    def wrong(o):
+        b = L.views(bound.root(0))
+        fill(b.predict(), 5)
+        o[0] = b.state[0]
+
+    expected = (
+        "buffer 'work' of layout 'Step' is not alive in phase 'predict' (it lives in 'solve')"
+    )
+    if path == "compiled":
+        assert compile_kernel(right, _signature()).n_generic == 0
+        assert expected in _compile_error(wrong)
+        return
+    out = np.zeros(1, np.float32)
+    _launch(right, bound, out)
+    assert out[0] == 7
+    with pytest.raises(AttributeError) as caught:
+        _launch(wrong, bound, out)
+    assert str(caught.value).endswith(expected)
