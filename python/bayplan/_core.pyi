@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn, Self, SupportsFloat, SupportsIndex, Typ
 import numpy as np
 from _typeshed import structseq
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from .layout import Layout as _PythonLayout
 
@@ -53,6 +53,7 @@ class Placement(
         int,
         bool,
         int,
+        bool,
     ],
 ):
     __match_args__: Final = (
@@ -69,6 +70,7 @@ class Placement(
         "align",
         "is_rollup",
         "bytes_of",
+        "carried",
     )
     @property
     def name(self) -> str: ...
@@ -96,6 +98,8 @@ class Placement(
     def is_rollup(self) -> bool: ...
     @property
     def bytes_of(self) -> int: ...
+    @property
+    def carried(self) -> bool: ...
 
 @final
 class Region(
@@ -146,6 +150,7 @@ class Entry(
         str | None,
         str | None,
         float,
+        bool,
     ],
 ):
     __match_args__: Final = (
@@ -165,6 +170,7 @@ class Entry(
         "same_as",
         "child",
         "uses",
+        "carried",
     )
     @property
     def name(self) -> str: ...
@@ -198,10 +204,12 @@ class Entry(
     def child(self) -> str | None: ...
     @property
     def uses(self) -> float: ...
+    @property
+    def carried(self) -> bool: ...
 
 @final
-class ChildRegion(structseq[Any], tuple[str, _PythonLayout, int, int, int]):
-    __match_args__: Final = ("name", "layout", "shared", "block", "persistent_local")
+class ChildRegion(structseq[Any], tuple[str, _PythonLayout, int, int, int, tuple[str, str] | None]):
+    __match_args__: Final = ("name", "layout", "shared", "block", "persistent_local", "live")
     @property
     def name(self) -> str: ...
     @property
@@ -212,6 +220,40 @@ class ChildRegion(structseq[Any], tuple[str, _PythonLayout, int, int, int]):
     def block(self) -> int: ...
     @property
     def persistent_local(self) -> int: ...
+    @property
+    def live(self) -> tuple[str, str] | None: ...
+
+@final
+class Hazard(
+    structseq[Any],
+    tuple[str, str, str | None, str | None, str, tuple[str, str] | None, str, str],
+):
+    __match_args__: Final = (
+        "before",
+        "after",
+        "leaves",
+        "enters",
+        "when",
+        "loop",
+        "location",
+        "barrier",
+    )
+    @property
+    def before(self) -> str: ...
+    @property
+    def after(self) -> str: ...
+    @property
+    def leaves(self) -> str | None: ...
+    @property
+    def enters(self) -> str | None: ...
+    @property
+    def when(self) -> str: ...
+    @property
+    def loop(self) -> tuple[str, str] | None: ...
+    @property
+    def location(self) -> str: ...
+    @property
+    def barrier(self) -> str: ...
 
 @final
 class Plan(structseq[Any], tuple[NDArray[np.int64], int, int, int, str, int]):
@@ -228,6 +270,14 @@ class Plan(structseq[Any], tuple[NDArray[np.int64], int, int, int, str, int]):
     def status(self) -> str: ...
     @property
     def nodes(self) -> int: ...
+    @property
+    def interrupted(self) -> bool: ...
+    @property
+    def sizes(self) -> NDArray[np.int64]: ...
+    @property
+    def first(self) -> NDArray[np.int64]: ...
+    @property
+    def last(self) -> NDArray[np.int64]: ...
 
 # ---- layouts -------------------------------------------------------------------
 
@@ -255,6 +305,12 @@ class Layout:
     @property
     def children(self) -> Mapping[str, ChildRegion]: ...
     @property
+    def phases(self) -> tuple[str, ...]: ...
+    @property
+    def loops(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def poison(self) -> bool: ...
+    @property
     def shared_slices(self) -> dict[str, slice]: ...
     @property
     def persistent_local_slices(self) -> dict[str, slice]: ...
@@ -269,7 +325,7 @@ class Layout:
         lanes_per_run: SupportsIndex = 1,
         reserve_bytes: SupportsIndex = 0,
     ) -> BoundLayout: ...
-    def hazards(self, lanes_per_run: SupportsIndex = 1) -> tuple[()]: ...
+    def hazards(self, lanes_per_run: SupportsIndex = 1) -> tuple[Hazard, ...]: ...
     def __getitem__(self, key: str, /) -> Placement: ...
     def __contains__(self, key: object, /) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -319,6 +375,8 @@ class BufferRegistry:
     def mode(self) -> str: ...
     @property
     def budget(self) -> int | None: ...
+    @property
+    def poison(self) -> bool: ...
     @property
     def n_factories(self) -> int: ...
     def register(
@@ -381,7 +439,7 @@ class BufferRegistry:
     def get_child_aggregate_size(self, child: object, location: str) -> int: ...
     def get_child_aggregate_bytes(self, child: object, location: str) -> int: ...
     def phases(self, factory: object, *names: str) -> None: ...
-    def loop(self, factory: object, first: str, last: str) -> None: ...
+    def loop(self, factory: object, first: str, last: str | None = None) -> None: ...
     def apply(self, launch_plan: object) -> None: ...
 
 # ---- functions -----------------------------------------------------------------
@@ -392,13 +450,33 @@ def plan(
     last: ArrayLike,
     *,
     align: ArrayLike | None = None,
+    pins: ArrayLike | None = None,
     mode: str = "auto",
     budget: SupportsIndex | None = None,
-    pins: ArrayLike | None = None,
     capacity: SupportsIndex | None = None,
     time_limit: SupportsFloat | None = None,
     progress: object | None = None,
 ) -> Plan: ...
+def live_bytes(
+    sizes: ArrayLike, first: ArrayLike, last: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+def read_csv(
+    data: Buffer, where: str, /
+) -> tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64] | None,
+    NDArray[np.int64] | None,
+]: ...
+def write_csv(
+    sizes: ArrayLike,
+    first: ArrayLike,
+    last: ArrayLike,
+    *,
+    align: ArrayLike | None = None,
+    offsets: ArrayLike | None = None,
+) -> bytes: ...
 def bank_conflicts(
     stride: SupportsIndex, width: SupportsIndex, lanes_per_run: SupportsIndex = 1
 ) -> int: ...

@@ -84,6 +84,11 @@ class BufferOwner:
         self._refuse_in_build("declares phases")
         self.registry.phases(self, *names)
 
+    def loop(self, first: str, last: str | None = None) -> None:
+        """Declare that phases of this factory repeat; see `BufferRegistry.loop`."""
+        self._refuse_in_build("declares a loop")
+        self.registry.loop(self, first, last)
+
     @property
     def buffers(self) -> Layout:
         """The current layout: immutable, planned only if something changed."""

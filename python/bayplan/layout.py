@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BoundLayout", "BufferRegistry", "Layout", "buffer_registry"]
 
 # One allocator for one placement, as long as anybody holds it. The key leaves
-# `bytes_of` out: an edit of another buffer may change that number alone.
+# `bytes_of` and `carried` out: an edit of another buffer may change them alone.
 _allocators: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
 
@@ -85,7 +85,7 @@ class Layout(_core.Layout):
 
     def _make_allocator(self, name: str) -> Callable[..., Any]:
         placement = self[name]
-        key = placement[:-1]
+        key = placement[:-2]
         allocator = _allocators.get(key)
         if allocator is None:
             from .kernel import make_allocator
@@ -205,7 +205,8 @@ class BufferRegistry(_core.BufferRegistry):
     budget : int, optional
         Nodes a search may use; kept for the searching modes.
     poison : bool
-        Not yet supported.
+        Whether the simulator fills the bytes of buffers that are not alive with
+        poison, so that a wrong lifetime shows.
     """
 
     def get_allocator(self, factory: object, name: str) -> Callable[..., Any]:

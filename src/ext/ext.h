@@ -88,6 +88,7 @@ void bpx_exception_give(PyObject *exception);
     X(first)                                                                   \
     X(last)                                                                    \
     X(pins)                                                                    \
+    X(offsets)                                                                 \
     X(mode)                                                                    \
     X(budget)                                                                  \
     X(capacity)                                                                \
@@ -132,6 +133,8 @@ void bpx_ptrmap_fini(bpx_ptrmap *map);
 
 /* ---- module state ------------------------------------------------------ */
 
+enum { BPX_N_PLAN_STATUSES = BP_PLAN_UNKNOWN + 1 };
+
 /* One element type. Entries live as long as the module and never move. */
 typedef struct bpx_dtype {
     PyArray_Descr *descr;
@@ -155,7 +158,9 @@ typedef struct bpx_state {
     PyObject *words[BPX_N_WORDS];
     PyObject *locations[BP_N_LOCATIONS]; /* interned */
     PyObject *policies[BP_N_STRIDE_POLICIES];
-    PyObject *plan_statuses[2];
+    PyObject *plan_statuses[BPX_N_PLAN_STATUSES];
+    PyObject *hazard_whens[BP_N_HAZARD_WHENS];
+    PyObject *barriers[BP_N_BARRIERS];
     PyObject *base_error;
     PyObject *errors[BPX_N_FAMILIES]; /* family -> exception type */
     PyTypeObject *registry_type;
@@ -168,6 +173,7 @@ typedef struct bpx_state {
     PyTypeObject *entry_type;
     PyTypeObject *child_region_type;
     PyTypeObject *plan_type;
+    PyTypeObject *hazard_type;
     bpx_dtypes dtypes;
     bpx_ptrmap layouts;       /* bp_layout -> weak reference to its Layout */
     bpx_registry *registries; /* all that are alive, newest first; borrowed */
@@ -251,6 +257,8 @@ int bpx_to_text(bpx_state *st, PyObject *object, const char *what,
 int bpx_to_name(bpx_state *st, PyObject *object, const char *what,
                 const char **out);
 int bpx_to_location(bpx_state *st, PyObject *object, bp_location *out);
+/* NULL: "auto". */
+int bpx_to_plan_mode(bpx_state *st, PyObject *object, bp_plan_mode *out);
 /* One of the four memories. */
 int bpx_to_region(bpx_state *st, PyObject *object, bp_location *out);
 /* Size or shape of buffer `name` -> shape[0..*n_dims). */
@@ -263,16 +271,24 @@ bool bpx_is_shape(PyObject *object, uint64_t shape[BP_MAX_DIMS],
 /* ---- records.c --------------------------------------------------------- */
 
 int bpx_records_add(PyObject *module);
-/* New references, NULL with an exception. */
-PyObject *bpx_placement_new(bpx_state *st, const bp_placement *placement);
+/* New references, NULL with an exception. `phases` is the layout's tuple of
+ * names. */
+PyObject *bpx_placement_new(bpx_state *st, PyObject *phases,
+                            const bp_placement *placement);
 PyObject *bpx_region_new(bpx_state *st, const bp_layout *layout,
                          bp_location location, PyObject *all_placements);
 PyObject *bpx_entry_new(bpx_state *st, const bp_entry *entry,
                         bp_factory factory, const bp_layout *layout);
-PyObject *bpx_child_region_new(bpx_state *st, PyObject *name, PyObject *layout,
-                               const bp_child_region *child);
+PyObject *bpx_child_region_new(bpx_state *st, PyObject *phases, PyObject *name,
+                               PyObject *layout, const bp_child_region *child);
+PyObject *bpx_hazard_new(bpx_state *st, PyObject *phases,
+                         const bp_layout *layout, const bp_hazard *hazard);
+/* `inputs`: sizes, first, last, as they were planned. */
 PyObject *bpx_plan_new(bpx_state *st, PyObject *offsets,
-                       const bp_plan_result *result);
+                       const bp_plan_result *result,
+                       PyArrayObject *const inputs[3]);
+/* The names of two phases as a pair; None for BP_ALWAYS. */
+PyObject *bpx_live_pair(PyObject *phases, uint32_t first, uint32_t last);
 PyObject *bpx_shape_tuple(const uint64_t *shape, uint32_t n_dims);
 /* [offset, offset + n) bytes as elements of `n_element` bytes; None where they
  * do not divide. */
@@ -287,15 +303,24 @@ typedef struct bpx_layout {
     PyObject *placements; /* made at first use, like the next two */
     PyObject *regions[BP_N_REGIONS];
     PyObject *children;
+    PyObject *phases;
     PyObject *weaklist;
     Py_hash_t hash; /* -1: not known yet */
+    bool is_poisoned;
 } bpx_layout;
 
 int bpx_layout_add_type(PyObject *module);
 /* The Layout of `core`: the same object as long as one is alive. Takes over the
- * caller's reference, also on failure. */
-PyObject *bpx_layout_wrap(PyObject *module, bp_layout *core);
+ * caller's reference, also on failure. A core layout comes from one registry,
+ * which says whether it is poisoned (for a new object). */
+PyObject *bpx_layout_wrap(PyObject *module, bp_layout *core, bool is_poisoned);
 PyObject *bpx_layout_placements(bpx_layout *self);
+/* layout_phases.c; new references */
+PyObject *bpx_layout_phases(bpx_layout *self);
+PyObject *bpx_layout_get_phases(PyObject *self, void *closure);
+PyObject *bpx_layout_get_loops(PyObject *self, void *closure);
+PyObject *bpx_layout_hazards(PyObject *self, PyObject *const *args,
+                             Py_ssize_t n_args, PyObject *kwnames);
 PyObject *bpx_unpack_layout(PyObject *module, PyObject *data);
 /* layout_table.c */
 PyObject *bpx_layout_table(PyObject *self, PyObject *unused);
@@ -314,10 +339,15 @@ PyObject *bpx_unpack_bound(PyObject *module, PyObject *data);
 
 int bpx_registry_add_type(PyObject *module);
 
-/* ---- plan.c ------------------------------------------------------------ */
+/* ---- plan.c, csv.c ----------------------------------------------------- */
 
 PyObject *bpx_plan(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
                    PyObject *kwnames);
+PyObject *bpx_live_bytes(PyObject *module, PyObject *const *args,
+                         Py_ssize_t n_args, PyObject *kwnames);
+PyObject *bpx_read_csv(PyObject *module, PyObject *args);
+PyObject *bpx_write_csv(PyObject *module, PyObject *const *args,
+                        Py_ssize_t n_args, PyObject *kwnames);
 PyObject *bpx_bank_conflicts(PyObject *module, PyObject *const *args,
                              Py_ssize_t n_args, PyObject *kwnames);
 

@@ -13,7 +13,7 @@ static PyObject *layout_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                         type->tp_name);
 }
 
-static PyObject *wrap_new(PyObject *module, bp_layout *core)
+static PyObject *wrap_new(PyObject *module, bp_layout *core, bool is_poisoned)
 {
     PyTypeObject *type = bpx_state_of(module)->layout_class;
     bpx_layout *self = (bpx_layout *)type->tp_alloc(type, 0);
@@ -21,6 +21,7 @@ static PyObject *wrap_new(PyObject *module, bp_layout *core)
         self->module = Py_NewRef(module);
         self->core = bp_layout_ref(core);
         self->hash = -1;
+        self->is_poisoned = is_poisoned;
     }
     return (PyObject *)self;
 }
@@ -34,7 +35,7 @@ static PyObject *find_wrapped(const bpx_state *st, const bp_layout *core)
                : NULL;
 }
 
-PyObject *bpx_layout_wrap(PyObject *module, bp_layout *core)
+PyObject *bpx_layout_wrap(PyObject *module, bp_layout *core, bool is_poisoned)
 {
     bpx_state *st = bpx_state_of(module);
     PyObject *ref = NULL;
@@ -42,7 +43,7 @@ PyObject *bpx_layout_wrap(PyObject *module, bp_layout *core)
     if (self != NULL) {
         goto done;
     }
-    self = wrap_new(module, core);
+    self = wrap_new(module, core, is_poisoned);
     ref = self == NULL ? NULL : PyWeakref_NewRef(self, NULL);
     if (ref == NULL || bpx_ptrmap_reserve(&st->layouts) < 0) {
         Py_CLEAR(self);
@@ -82,6 +83,7 @@ static int layout_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->module);
     Py_VISIT(self->placements);
     Py_VISIT(self->children);
+    Py_VISIT(self->phases);
     for (int i = 0; i < BP_N_REGIONS; i++) {
         Py_VISIT(self->regions[i]);
     }
@@ -93,6 +95,7 @@ static int layout_clear(PyObject *object)
     bpx_layout *self = (bpx_layout *)object;
     Py_CLEAR(self->placements);
     Py_CLEAR(self->children);
+    Py_CLEAR(self->phases);
     for (int i = 0; i < BP_N_REGIONS; i++) {
         Py_CLEAR(self->regions[i]);
     }
@@ -135,17 +138,19 @@ PyObject *bpx_layout_placements(bpx_layout *self)
         return Py_NewRef(self->placements);
     }
     bpx_state *st = bpx_state_of(self->module);
+    PyObject *phases = bpx_layout_phases(self);
     size_t n = bp_layout_n_placements(self->core);
-    PyObject *tuple = PyTuple_New((Py_ssize_t)n);
+    PyObject *tuple = phases == NULL ? NULL : PyTuple_New((Py_ssize_t)n);
     for (size_t i = 0; tuple != NULL && i < n; i++) {
-        PyObject *item =
-            bpx_placement_new(st, bp_layout_get_placement(self->core, i));
+        PyObject *item = bpx_placement_new(
+            st, phases, bp_layout_get_placement(self->core, i));
         if (item == NULL) {
             Py_CLEAR(tuple);
             break;
         }
         PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, item);
     }
+    Py_XDECREF(phases);
     if (tuple != NULL && self->placements == NULL) {
         self->placements = Py_NewRef(tuple);
     }
@@ -177,18 +182,19 @@ static PyObject *get_region(PyObject *object, void *closure)
     return region;
 }
 
-static int add_child(bpx_layout *self, const bp_child_region *child,
-                     PyObject *dict)
+static int add_child(bpx_layout *self, PyObject *phases,
+                     const bp_child_region *child, PyObject *dict)
 {
     PyObject *name = PyUnicode_FromString(child->name);
     PyObject *layout =
         name == NULL
             ? NULL
-            : bpx_layout_wrap(self->module, bp_layout_ref(child->layout));
+            : bpx_layout_wrap(self->module, bp_layout_ref(child->layout),
+                              self->is_poisoned);
     PyObject *record = layout == NULL
                            ? NULL
                            : bpx_child_region_new(bpx_state_of(self->module),
-                                                  name, layout, child);
+                                                  phases, name, layout, child);
     int rc = record == NULL ? -1 : PyDict_SetItem(dict, name, record);
     Py_XDECREF(record);
     Py_XDECREF(layout);
@@ -202,15 +208,18 @@ static PyObject *get_children(PyObject *object, void *Py_UNUSED(closure))
     if (self->children != NULL) {
         return Py_NewRef(self->children);
     }
-    PyObject *dict = PyDict_New();
+    PyObject *phases = bpx_layout_phases(self);
+    PyObject *dict = phases == NULL ? NULL : PyDict_New();
     size_t n = bp_layout_n_children(self->core);
     for (size_t i = 0; dict != NULL && i < n; i++) {
-        if (add_child(self, bp_layout_get_child(self->core, i), dict) < 0) {
+        if (add_child(self, phases, bp_layout_get_child(self->core, i), dict) <
+            0) {
             Py_CLEAR(dict);
         }
     }
     PyObject *proxy = dict == NULL ? NULL : PyDictProxy_New(dict);
     Py_XDECREF(dict);
+    Py_XDECREF(phases);
     if (proxy != NULL && self->children == NULL) {
         self->children = Py_NewRef(proxy);
     }
@@ -249,6 +258,11 @@ static PyObject *get_digest(PyObject *self, void *Py_UNUSED(closure))
         return bpx_raise(state_of(self), &error);
     }
     return PyUnicode_FromString(text);
+}
+
+static PyObject *get_poison(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((bpx_layout *)self)->is_poisoned);
 }
 
 /* ---- mapping ----------------------------------------------------------- */
@@ -291,8 +305,14 @@ static PyObject *layout_subscript(PyObject *self, PyObject *key)
         return NULL;
     }
     const bp_placement *placement = bp_layout_find(core_of(self), name);
-    return placement == NULL ? raise_unknown(self, name)
-                             : bpx_placement_new(st, placement);
+    if (placement == NULL) {
+        return raise_unknown(self, name);
+    }
+    PyObject *phases = bpx_layout_phases((bpx_layout *)self);
+    PyObject *record =
+        phases == NULL ? NULL : bpx_placement_new(st, phases, placement);
+    Py_XDECREF(phases);
+    return record;
 }
 
 static int layout_contains(PyObject *self, PyObject *key)
@@ -404,7 +424,7 @@ PyObject *bpx_unpack_layout(PyObject *module, PyObject *data)
                          &error) != BP_OK) {
         return bpx_raise(st, &error);
     }
-    PyObject *layout = bpx_layout_wrap(module, core);
+    PyObject *layout = bpx_layout_wrap(module, core, false);
     /* Element types are checked here; the core only knows their texts. */
     PyObject *precision = layout == NULL ? NULL : get_precision(layout, NULL);
     PyObject *placements =
@@ -417,31 +437,6 @@ PyObject *bpx_unpack_layout(PyObject *module, PyObject *data)
     return layout;
 }
 
-static PyObject *layout_hazards(PyObject *self, PyObject *const *args,
-                                Py_ssize_t n_args, PyObject *kwnames)
-{
-    static const bpx_signature signature = {
-        "hazards", 1, 1, 0, {BPX_lanes_per_run}};
-    bpx_state *st = state_of(self);
-    PyObject *given[1];
-    uint64_t lanes = 1;
-    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0) {
-        return NULL;
-    }
-    if (given[0] != NULL && bpx_to_uint64(st, given[0], "lanes_per_run",
-                                          BP_BAD_VALUE, &lanes) < 0) {
-        return NULL;
-    }
-    if (!bp_is_power_of_two(lanes) || lanes > BP_WARP_LANES) {
-        return bpx_raise_as(st, BP_BAD_VALUE,
-                            "lanes_per_run must be a power of two up to %u, "
-                            "not %llu",
-                            BP_WARP_LANES, (unsigned long long)lanes);
-    }
-    /* Without lifetimes no buffer takes over another's bytes. */
-    return PyTuple_New(0);
-}
-
 /* ---- the type ---------------------------------------------------------- */
 
 #include "ext/layout_docs.h"
@@ -450,7 +445,7 @@ static PyMethodDef layout_methods[] = {
     {"table", bpx_layout_table, METH_NOARGS, table_doc},
     {"bind", (PyCFunction)(void (*)(void))bpx_layout_bind,
      METH_FASTCALL | METH_KEYWORDS, bind_doc},
-    {"hazards", (PyCFunction)(void (*)(void))layout_hazards,
+    {"hazards", (PyCFunction)(void (*)(void))bpx_layout_hazards,
      METH_FASTCALL | METH_KEYWORDS, hazards_doc},
     {"__reduce__", layout_reduce, METH_NOARGS, reduce_doc},
     {"__copy__", layout_copy, METH_NOARGS, copy_doc},
@@ -470,6 +465,9 @@ static PyGetSetDef layout_getset[] = {
     {"persistent_local", get_region, NULL, persistent_local_doc,
      REGION(BP_PERSISTENT_LOCAL)},
     {"placements", get_placements, NULL, placements_doc, NULL},
+    {"phases", bpx_layout_get_phases, NULL, phases_doc, NULL},
+    {"loops", bpx_layout_get_loops, NULL, loops_doc, NULL},
+    {"poison", get_poison, NULL, poison_doc, NULL},
     {"children", get_children, NULL, children_doc, NULL},
     {"shared_slices", bpx_layout_slices, NULL, shared_slices_doc,
      REGION(BP_SHARED)},

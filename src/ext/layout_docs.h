@@ -9,9 +9,10 @@ PyDoc_STRVAR(
     "Immutable snapshot of where every buffer of one factory lies.\n\n"
     "Layouts come from `BufferRegistry.build_layout`. Equality, hash, digest\n"
     "and pickle cover what kernels see: names, offsets, shapes, dtypes,\n"
-    "locations, alignments, `zero`, precision and the children's digests.\n"
-    "Bounds, status, name and version are report data, None after\n"
-    "unpickling. ``layout[name]`` is the buffer's `Placement`; an unknown "
+    "locations, alignments, `zero`, phases, lifetimes, precision and the\n"
+    "children's digests. Bounds, status, name and version are report data,\n"
+    "None after unpickling. ``layout[name]`` is the buffer's `Placement`; an "
+    "unknown "
     "name\n"
     "raises `BufferKeyError`. A layout without children still answers\n"
     "``layout['child_shared']`` and ``layout['child_persistent_local']``\n"
@@ -39,6 +40,17 @@ PyDoc_STRVAR(placements_doc,
 PyDoc_STRVAR(children_doc,
              "Read-only mapping of child name to `ChildRegion`, in\n"
              "declaration order.");
+PyDoc_STRVAR(phases_doc,
+             "Tuple of the names of the factory's phases, in their order;\n"
+             "empty where it declared none.");
+PyDoc_STRVAR(loops_doc,
+             "Tuple of (first phase, last phase), both included, of the loops\n"
+             "that the factory declared; by first phase, longer ones first.");
+PyDoc_STRVAR(
+    poison_doc,
+    "True if the registry was made with ``poison=True``: the simulator\n"
+    "then fills bytes that nobody owns with poison. Report data, False\n"
+    "after unpickling.");
 PyDoc_STRVAR(
     shared_slices_doc,
     "dict of buffer name to slice of the shared region, in elements of\n"
@@ -63,7 +75,8 @@ PyDoc_STRVAR(
     "    Shape (number of placements,), in declaration order, with the fields\n"
     "    name, location (text), offset, nbytes (bytes), size (elements), "
     "dtype\n"
-    "    (text), first and last (phases, half open; 0 and 1: always alive).");
+    "    (text), first and last (numbers of phases, half open; from 0 to the\n"
+    "    number of phases, or to 1 where there are none: always alive).");
 PyDoc_STRVAR(
     bind_doc,
     "bind($self, /, *, stride=None, policy='pad', lanes_per_run=1,\n"
@@ -93,12 +106,18 @@ PyDoc_STRVAR(
     "hazards($self, /, lanes_per_run=1)\n--\n\n"
     "Where one buffer takes over another's bytes, and what must stand\n"
     "between.\n\n"
+    "Every way from one phase to another is looked at: on to a later phase,\n"
+    "back to the beginning of a loop, and to the next call. Children answer\n"
+    "for what is inside them.\n\n"
     "Parameters\n----------\n"
     "lanes_per_run : int\n"
     "    Neighbouring lanes that solve one run: a power of two up to 32.\n\n"
     "Returns\n-------\n"
-    "tuple\n"
-    "    Empty as long as every buffer is alive always.");
+    "tuple of Hazard\n"
+    "    Ordered by `when`, loop, phase entered and declaration; empty where\n"
+    "    no bytes are shared.\n\n"
+    "Raises\n------\n"
+    "BufferValueError\n    `lanes_per_run` is out of range.");
 PyDoc_STRVAR(reduce_doc, "__reduce__($self, /)\n--\n\n"
                          "Pickle as one canonical block of bytes: equal\n"
                          "layouts pickle equal.");

@@ -92,8 +92,9 @@ static char *put_number(char *at, uint64_t value)
 }
 
 /* `at` points to a zeroed row. */
-static int put_row(bpx_state *st, char *at, const bp_placement *p,
-                   PyObject *name, PyObject *dtype, const row_shape *shape)
+static int put_row(bpx_state *st, char *at, const bp_layout *layout,
+                   const bp_placement *p, PyObject *name, PyObject *dtype,
+                   const row_shape *shape)
 {
     at = put_text(at, name, shape->name_chars);
     if (at == NULL) {
@@ -110,8 +111,12 @@ static int put_row(bpx_state *st, char *at, const bp_placement *p,
     if (at == NULL) {
         return -1;
     }
-    at = put_number(at, 0);
-    put_number(at, 1);
+    bool is_always = p->first_phase == BP_ALWAYS;
+    uint64_t n_phases = bp_layout_n_phases(layout);
+    at = put_number(at, is_always ? 0 : p->first_phase);
+    put_number(at, !is_always      ? (uint64_t)p->last_phase + 1
+                   : n_phases == 0 ? 1
+                                   : n_phases);
     return 0;
 }
 
@@ -129,7 +134,7 @@ static PyObject *fill_table(bpx_state *st, const bp_layout *layout,
     for (npy_intp i = 0; table != NULL && i < n; i++) {
         char *row =
             (char *)PyArray_DATA((PyArrayObject *)table) + (size_t)i * n_row;
-        if (put_row(st, row, bp_layout_get_placement(layout, (size_t)i),
+        if (put_row(st, row, layout, bp_layout_get_placement(layout, (size_t)i),
                     PyList_GET_ITEM(names, i), PyList_GET_ITEM(dtypes, i),
                     shape) < 0) {
             Py_CLEAR(table);

@@ -14,13 +14,16 @@ static PyStructSequence_Field placement_fields[] = {
     {"size", "Elements of `dtype`."},
     {"shape", "Tuple of elements."},
     {"dtype", "numpy.dtype of one element."},
-    {"live", "(first phase, last phase), or None: always alive."},
+    {"live", "(first phase, last phase), both included, as settled, or None: "
+             "always alive."},
     {"keep", "True if the contents survive between two calls."},
     {"zero", "True if the buffer starts as zeros."},
     {"align", "Bytes the offset is a multiple of."},
     {"is_rollup", "True for the bytes of a child."},
     {"bytes_of", "Number in Layout.placements of the buffer whose bytes these "
                  "are: its own unless it is same_as another."},
+    {"carried", "True if the contents (or those of another buffer of the same "
+                "bytes) go from one turn of a loop to the next."},
     {NULL, NULL}};
 
 static PyStructSequence_Field region_fields[] = {
@@ -46,13 +49,16 @@ static PyStructSequence_Field entry_fields[] = {
     {"offset", "Byte offset in its region; None until a layout is built."},
     {"slice", "Slice in elements of the factory's precision; None until a "
               "layout is built or where bytes do not divide evenly."},
-    {"live", "(first phase, last phase), or None: always alive."},
+    {"live", "(first phase, last phase), both included, as declared, or None: "
+             "always alive. Of a roll-up, when its child is called."},
     {"keep", "True if the contents survive between two calls."},
     {"zero", "True if the buffer starts as zeros."},
     {"align", "Effective alignment in bytes."},
     {"same_as", "Name of the buffer whose bytes it shares, or None."},
     {"child", "Name of the child a roll-up stands for, or None."},
     {"uses", "Weight for the launch planner."},
+    {"carried", "True if the contents go from one turn of the innermost loop "
+                "to the next."},
     {NULL, NULL}};
 
 static PyStructSequence_Field child_region_fields[] = {
@@ -62,6 +68,24 @@ static PyStructSequence_Field child_region_fields[] = {
     {"block", "Byte offset of its block bytes in the parent's region."},
     {"persistent_local", "Byte offset of its persistent-local bytes in the "
                          "parent's region."},
+    {"live", "(first phase, last phase) in which it is called, both included, "
+             "or None: in any."},
+    {NULL, NULL}};
+
+static PyStructSequence_Field hazard_fields[] = {
+    {"before", "Name of the buffer whose bytes are taken over."},
+    {"after", "Name of the buffer that takes them over."},
+    {"leaves", "Last phase in which `before` lives on this way."},
+    {"enters", "Phase that begins behind the barrier."},
+    {"when", "'step' (from a phase to a later one), 'loop' (from the end of a "
+             "loop to its beginning) or 'call' (to the next call of the device "
+             "function)."},
+    {"loop", "(first phase, last phase) of the loop; None but for 'loop'."},
+    {"location", "Memory of the two: 'shared', 'block' or "
+                 "'persistent_local'."},
+    {"barrier", "What every thread must come past before `after` is used: "
+                "'none' (one thread: program order is enough), 'syncwarp' (of "
+                "the run's lanes) or 'syncthreads'."},
     {NULL, NULL}};
 
 static PyStructSequence_Field plan_fields[] = {
@@ -69,22 +93,31 @@ static PyStructSequence_Field plan_fields[] = {
     {"height", "Largest offset + size in bytes, not rounded."},
     {"load", "Most bytes alive at once."},
     {"lower_bound", "Bytes that no plan can beat (proven)."},
-    {"status", "'optimal' or 'feasible'."},
-    {"nodes", "Search nodes used; 0 for the modes that do not search."},
+    {"status", "'optimal', 'feasible', 'infeasible' or 'unknown'."},
+    {"nodes", "Search nodes used; 0 where nothing had to be searched."},
+    {"interrupted", "A clock or a key press ended the search."},
+    {"sizes", "What was planned: bytes."},
+    {"first", "What was planned: beginnings of lifetimes."},
+    {"last", "What was planned: ends of lifetimes."},
     {NULL, NULL}};
 
 static PyStructSequence_Desc placement_desc = {"bayplan.Placement",
                                                "Where a layout put one buffer.",
-                                               placement_fields, 13};
+                                               placement_fields, 14};
 static PyStructSequence_Desc region_desc = {
     "bayplan.Region", "One memory of a layout.", region_fields, 7};
 static PyStructSequence_Desc entry_desc = {
-    "bayplan.Entry", "One declaration of a factory.", entry_fields, 16};
+    "bayplan.Entry", "One declaration of a factory.", entry_fields, 17};
 static PyStructSequence_Desc child_region_desc = {
     "bayplan.ChildRegion", "Where a layout put one child.", child_region_fields,
-    5};
+    6};
+static PyStructSequence_Desc hazard_desc = {
+    "bayplan.Hazard", "Where one buffer takes over another's bytes.",
+    hazard_fields, 8};
 static PyStructSequence_Desc plan_desc = {
-    "bayplan.Plan", "What bayplan.plan() answers.", plan_fields, 6};
+    "bayplan._core.Plan",
+    "What plan() answers: six items, and four more attributes.", plan_fields,
+    6};
 
 static int add_record(PyObject *module, PyStructSequence_Desc *desc,
                       PyTypeObject **out)
@@ -104,6 +137,7 @@ int bpx_records_add(PyObject *module)
         add_record(module, &region_desc, &st->region_type) < 0 ||
         add_record(module, &entry_desc, &st->entry_type) < 0 ||
         add_record(module, &child_region_desc, &st->child_region_type) < 0 ||
+        add_record(module, &hazard_desc, &st->hazard_type) < 0 ||
         add_record(module, &plan_desc, &st->plan_type) < 0) {
         return -1;
     }
@@ -157,6 +191,30 @@ static PyObject *descr_of(bpx_state *st, const bp_dtype *dtype)
     return entry == NULL ? NULL : Py_NewRef((PyObject *)entry->descr);
 }
 
+/* The name of one phase; None for BP_ALWAYS. */
+static PyObject *phase_or_none(PyObject *phases, uint32_t phase)
+{
+    return phase == BP_ALWAYS
+               ? none()
+               : Py_NewRef(PyTuple_GET_ITEM(phases, (Py_ssize_t)phase));
+}
+
+PyObject *bpx_live_pair(PyObject *phases, uint32_t first, uint32_t last)
+{
+    return first == BP_ALWAYS
+               ? none()
+               : Py_BuildValue("(NN)", phase_or_none(phases, first),
+                               phase_or_none(phases, last));
+}
+
+/* The same from declared names. */
+static PyObject *declared_pair(const char *first, const char *last)
+{
+    return first == NULL
+               ? none()
+               : Py_BuildValue("(ss)", first, last == NULL ? first : last);
+}
+
 PyObject *bpx_shape_tuple(const uint64_t *shape, uint32_t n_dims)
 {
     PyObject *tuple = PyTuple_New(n_dims);
@@ -186,9 +244,10 @@ PyObject *bpx_slice_or_none(uint64_t offset, uint64_t n, uint32_t n_element)
 
 /* ---- records ----------------------------------------------------------- */
 
-PyObject *bpx_placement_new(bpx_state *st, const bp_placement *p)
+PyObject *bpx_placement_new(bpx_state *st, PyObject *phases,
+                            const bp_placement *p)
 {
-    PyObject *values[13] = {
+    PyObject *values[14] = {
         PyUnicode_FromString(p->name),
         Py_NewRef(st->locations[p->location]),
         number(p->offset_bytes),
@@ -196,14 +255,15 @@ PyObject *bpx_placement_new(bpx_state *st, const bp_placement *p)
         number(p->n_items),
         bpx_shape_tuple(p->shape, p->n_dims),
         descr_of(st, &p->dtype),
-        none(),
+        bpx_live_pair(phases, p->first_phase, p->last_phase),
         flag(p->is_kept),
         flag(p->is_zero),
         number(p->align),
         flag(p->is_rollup),
         number(p->bytes_of),
+        flag(p->is_carried),
     };
-    return make_record(st->placement_type, values, 13);
+    return make_record(st->placement_type, values, 14);
 }
 
 /* Those of all_placements (a tuple in the layout's order) that lie in one
@@ -255,7 +315,7 @@ PyObject *bpx_entry_new(bpx_state *st, const bp_entry *e, bp_factory factory,
                   bpx_slice_or_none(p->offset_bytes, p->n_bytes,
                                     bp_layout_get_precision(layout)->n_bytes));
     }
-    PyObject *values[16] = {
+    PyObject *values[17] = {
         PyUnicode_FromString(e->name),
         number(e->n_items),
         bpx_shape_tuple(e->shape, e->n_dims),
@@ -265,40 +325,68 @@ PyObject *bpx_entry_new(bpx_state *st, const bp_entry *e, bp_factory factory,
         number(factory),
         p == NULL ? none() : number(p->offset_bytes),
         slice,
-        none(),
+        declared_pair(e->first_phase, e->last_phase),
         flag(e->is_kept),
         flag(e->is_zero),
         number(e->align),
         text_or_none(e->same_as),
         text_or_none(e->child),
         PyFloat_FromDouble((double)e->uses),
+        flag(e->is_carried),
     };
-    return make_record(st->entry_type, values, 16);
+    return make_record(st->entry_type, values, 17);
 }
 
-PyObject *bpx_child_region_new(bpx_state *st, PyObject *name, PyObject *layout,
-                               const bp_child_region *child)
+PyObject *bpx_child_region_new(bpx_state *st, PyObject *phases, PyObject *name,
+                               PyObject *layout, const bp_child_region *child)
 {
-    PyObject *values[5] = {
+    PyObject *values[6] = {
         Py_NewRef(name),
         Py_NewRef(layout),
         number(child->offset_bytes[BP_SHARED]),
         number(child->offset_bytes[BP_BLOCK]),
         number(child->offset_bytes[BP_PERSISTENT_LOCAL]),
+        bpx_live_pair(phases, child->first_phase, child->last_phase),
     };
-    return make_record(st->child_region_type, values, 5);
+    return make_record(st->child_region_type, values, 6);
+}
+
+PyObject *bpx_hazard_new(bpx_state *st, PyObject *phases,
+                         const bp_layout *layout, const bp_hazard *h)
+{
+    PyObject *loop = none();
+    if (h->when == BP_HAZARD_LOOP) {
+        bp_loop around = bp_layout_get_loop(layout, h->loop);
+        Py_SETREF(loop, bpx_live_pair(phases, around.first, around.last));
+    }
+    PyObject *values[8] = {
+        PyUnicode_FromString(bp_layout_get_placement(layout, h->before)->name),
+        PyUnicode_FromString(bp_layout_get_placement(layout, h->after)->name),
+        phase_or_none(phases, h->leaves),
+        phase_or_none(phases, h->enters),
+        Py_NewRef(st->hazard_whens[h->when]),
+        loop,
+        Py_NewRef(st->locations[h->location]),
+        Py_NewRef(st->barriers[h->barrier]),
+    };
+    return make_record(st->hazard_type, values, 8);
 }
 
 PyObject *bpx_plan_new(bpx_state *st, PyObject *offsets,
-                       const bp_plan_result *result)
+                       const bp_plan_result *result,
+                       PyArrayObject *const inputs[3])
 {
-    PyObject *values[6] = {
+    PyObject *values[10] = {
         Py_NewRef(offsets),
         number(result->height),
         number(result->load),
         number(result->lower_bound),
         Py_NewRef(st->plan_statuses[result->status]),
-        number(0),
+        number(result->n_nodes),
+        flag(result->is_interrupted),
+        Py_NewRef((PyObject *)inputs[0]),
+        Py_NewRef((PyObject *)inputs[1]),
+        Py_NewRef((PyObject *)inputs[2]),
     };
-    return make_record(st->plan_type, values, 6);
+    return make_record(st->plan_type, values, 10);
 }

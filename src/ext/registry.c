@@ -3,22 +3,6 @@
 
 /* ---- life -------------------------------------------------------------- */
 
-static int to_mode(bpx_state *st, const char *text, bp_plan_mode *out)
-{
-    if (text == NULL) {
-        *out = BP_PLAN_AUTO;
-        return 0;
-    }
-    if (!bp_plan_mode_parse(text, out)) {
-        bpx_raise_as(st, BP_BAD_VALUE,
-                     "mode must be 'auto', 'sequential', 'packed', 'fast' or "
-                     "'optimal', not '%.60s'",
-                     text);
-        return -1;
-    }
-    return 0;
-}
-
 static int to_budget(bpx_state *st, PyObject *object, uint64_t *out)
 {
     if (object == NULL || object == Py_None) {
@@ -36,28 +20,20 @@ static int to_budget(bpx_state *st, PyObject *object, uint64_t *out)
 }
 
 static int parse_options(bpx_state *st, PyObject *args, PyObject *kwargs,
-                         bp_registry_options *options)
+                         bp_registry_options *options, bool *is_poisoned)
 {
     static char *names[] = {"mode", "budget", "poison", NULL};
     PyObject *mode = NULL;
     PyObject *budget = NULL;
     PyObject *poison = NULL;
-    const char *text = NULL;
-    bool has_poison = false;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOO:BufferRegistry",
                                      names, &mode, &budget, &poison)) {
         return -1;
     }
-    if ((mode != NULL &&
-         bpx_to_text(st, mode, "mode", BP_BAD_VALUE, &text) < 0) ||
-        to_mode(st, text, &options->mode) < 0 ||
+    if (bpx_to_plan_mode(st, mode, &options->mode) < 0 ||
         to_budget(st, budget, &options->node_budget) < 0 ||
         (poison != NULL &&
-         bpx_to_bool(st, poison, "poison", &has_poison) < 0)) {
-        return -1;
-    }
-    if (has_poison) {
-        bpx_raise_as(st, BP_NOT_YET, "poison=True is not yet supported");
+         bpx_to_bool(st, poison, "poison", is_poisoned) < 0)) {
         return -1;
     }
     return 0;
@@ -95,7 +71,8 @@ static PyObject *registry_new(PyTypeObject *type, PyObject *args,
     }
     bpx_state *st = bpx_state_of(module);
     bp_registry_options options = {.mode = BP_PLAN_AUTO};
-    if (parse_options(st, args, kwargs, &options) < 0) {
+    bool is_poisoned = false;
+    if (parse_options(st, args, kwargs, &options, &is_poisoned) < 0) {
         return NULL;
     }
     bpx_registry *self = (bpx_registry *)type->tp_alloc(type, 0);
@@ -103,6 +80,7 @@ static PyObject *registry_new(PyTypeObject *type, PyObject *args,
         return NULL;
     }
     self->module = Py_NewRef(module);
+    self->is_poisoned = is_poisoned;
     link_registry(self);
     bp_error error = {.status = BP_OK};
     bp_allocator alloc = bp_allocator_default();
@@ -174,6 +152,11 @@ static PyObject *get_budget(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLongLong(options.node_budget);
 }
 
+static PyObject *get_poison(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((bpx_registry *)self)->is_poisoned);
+}
+
 static PyObject *get_n_factories(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromSize_t(bp_registry_count(((bpx_registry *)self)->core));
@@ -236,6 +219,8 @@ static PyGetSetDef registry_getset[] = {
     {"mode", get_mode, NULL, "Planning mode.", NULL},
     {"budget", get_budget, NULL,
      "Nodes a search may use, or None: the default.", NULL},
+    {"poison", get_poison, NULL,
+     "True if the simulator fills bytes that nobody owns with poison.", NULL},
     {"n_factories", get_n_factories, NULL,
      "Number of living factories that the registry knows.", NULL},
     {NULL, NULL, NULL, NULL, NULL}};

@@ -33,6 +33,7 @@ struct bpx_registry {
     bpx_owners owners;
     bpx_registry *next; /* in state->registries */
     bpx_registry *previous;
+    bool is_poisoned;
 };
 
 static inline bpx_state *bpx_registry_state(const bpx_registry *self)
@@ -68,6 +69,13 @@ void bpx_owners_clear(bpx_owners *owners);
 /* A reference to the current layout of a factory, planned if need be; of an
  * unknown one, an empty layout. NULL with an exception. May give up the GIL. */
 bp_layout *bpx_registry_copy_layout(bpx_registry *self, PyObject *factory);
+
+/* ---- registry_phases.c ------------------------------------------------- */
+
+/* "solve" or ("predict", "solve") -> names borrowed from `object`; *last is
+ * NULL for a single one. 0, or -1 with an exception. */
+int bpx_to_live(bpx_state *st, PyObject *object, const char **first,
+                const char **last);
 
 /* ---- methods, by file -------------------------------------------------- */
 
@@ -107,9 +115,11 @@ BPX_FAST_METHOD(bpx_registry_aggregate_bytes);
 BPX_FAST_METHOD(bpx_registry_child_aggregate_size);
 BPX_FAST_METHOD(bpx_registry_child_aggregate_bytes);
 
-/* registry_later.c */
+/* registry_phases.c */
 BPX_FAST_METHOD(bpx_registry_phases);
 BPX_FAST_METHOD(bpx_registry_loop);
+
+/* registry_later.c */
 BPX_FAST_METHOD(bpx_registry_apply);
 
 #endif

@@ -61,24 +61,6 @@ static int to_align(bpx_state *st, PyObject *object, uint32_t *out)
     return 0;
 }
 
-/* "solve" or ("predict", "solve"). */
-static int to_live(bpx_state *st, PyObject *object, bp_buffer_spec *spec)
-{
-    PyObject *first = object;
-    PyObject *last = object;
-    if (PyTuple_Check(object) && PyTuple_GET_SIZE(object) == 2) {
-        first = PyTuple_GET_ITEM(object, 0);
-        last = PyTuple_GET_ITEM(object, 1);
-    }
-    if (bpx_to_text(st, first, "live (a phase or a pair of phases)",
-                    BP_BAD_NAME, &spec->first_phase) < 0 ||
-        bpx_to_text(st, last, "live (a phase or a pair of phases)", BP_BAD_NAME,
-                    &spec->last_phase) < 0) {
-        return -1;
-    }
-    return 0;
-}
-
 static int convert_flags(bpx_state *st, PyObject *const *args,
                          bp_buffer_spec *spec)
 {
@@ -105,7 +87,9 @@ static int convert_extras(bpx_state *st, PyObject *const *args,
 {
     if ((is_given(args[ARG_ALIGN]) &&
          to_align(st, args[ARG_ALIGN], &spec->align) < 0) ||
-        (is_given(args[ARG_LIVE]) && to_live(st, args[ARG_LIVE], spec) < 0) ||
+        (is_given(args[ARG_LIVE]) &&
+         bpx_to_live(st, args[ARG_LIVE], &spec->first_phase,
+                     &spec->last_phase) < 0) ||
         (is_given(args[ARG_SAME_AS]) &&
          bpx_to_name(st, args[ARG_SAME_AS], "same_as", &spec->same_as) < 0) ||
         (args[ARG_USES] != NULL &&

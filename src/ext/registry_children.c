@@ -37,7 +37,15 @@ static int read_precisions(bpx_registry *self, PyObject *const *given,
     return 0;
 }
 
-static int connect(bpx_registry *self, PyObject *const *given, const char *name)
+/* A name, and the phases in which the child is called. */
+typedef struct calling {
+    const char *name;
+    const char *first;
+    const char *last;
+} calling;
+
+static int connect(bpx_registry *self, PyObject *const *given,
+                   const calling *how)
 {
     const bpx_dtype *precisions[2];
     bp_factory factories[2] = {BP_NO_FACTORY, BP_NO_FACTORY};
@@ -52,9 +60,9 @@ static int connect(bpx_registry *self, PyObject *const *given, const char *name)
         is_open = factories[i] != BP_NO_FACTORY;
     }
     bp_error error = {.status = BP_OK};
-    if (is_open &&
-        bp_registry_add_child(self->core, factories[ARG_PARENT],
-                              factories[ARG_CHILD], name, &error) == BP_OK) {
+    if (is_open && bp_registry_add_child(
+                       self->core, factories[ARG_PARENT], factories[ARG_CHILD],
+                       how->name, how->first, how->last, &error) == BP_OK) {
         return 0;
     }
     for (int i = 1; i >= 0; i--) {
@@ -76,22 +84,23 @@ PyObject *bpx_registry_add_child(PyObject *object, PyObject *const *args,
     bpx_registry *self = (bpx_registry *)object;
     bpx_state *st = bpx_registry_state(self);
     PyObject *given[4];
-    const char *name = "child";
+    calling how = {.name = "child"};
     if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0) {
         return NULL;
     }
     if (given[ARG_NAME] != NULL &&
-        bpx_to_name(st, given[ARG_NAME], "the name of a child", &name) < 0) {
+        bpx_to_name(st, given[ARG_NAME], "the name of a child", &how.name) <
+            0) {
         bpx_raised_about(st, given[ARG_PARENT], given[ARG_NAME]);
         return NULL;
     }
-    if (given[ARG_LIVE] != NULL && given[ARG_LIVE] != Py_None) {
-        return bpx_raise_as(st, BP_NOT_YET,
-                            "add_child(live=...) is not yet supported: a child "
-                            "is alive always");
+    if (given[ARG_LIVE] != NULL && given[ARG_LIVE] != Py_None &&
+        bpx_to_live(st, given[ARG_LIVE], &how.first, &how.last) < 0) {
+        bpx_raised_about(st, given[ARG_PARENT], given[ARG_NAME]);
+        return NULL;
     }
     if (check_home(self, given[ARG_CHILD]) < 0 ||
-        connect(self, given, name) < 0) {
+        connect(self, given, &how) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

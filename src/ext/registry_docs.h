@@ -18,9 +18,10 @@ PyDoc_STRVAR(
     "budget : int, optional\n"
     "    Nodes a search may use; kept for the searching modes.\n"
     "poison : bool\n"
-    "    Not yet supported.\n\n"
+    "    True to let the simulator fill the bytes of buffers that are not\n"
+    "    alive with poison, so that a wrong lifetime shows.\n\n"
     "Raises\n------\n"
-    "NotYetError\n    For the modes 'fast' and 'optimal', and for `poison`.");
+    "NotYetError\n    For the modes 'fast' and 'optimal'.");
 PyDoc_STRVAR(
     register_doc,
     "register($self, /, factory, name, size, location='local', *, dtype=None,\n"
@@ -44,13 +45,16 @@ PyDoc_STRVAR(
     "align : int, optional\n"
     "    Bytes the offset is a multiple of, a power of two up to 1024; the\n"
     "    larger of it and the dtype's own alignment holds.\n"
-    "live : optional\n"
-    "    Not yet supported.\n"
+    "live : str or tuple of str, optional\n"
+    "    The phase in which it is alive, or the first and the last one, both\n"
+    "    included; by default it is always alive. Only buffers that are never\n"
+    "    alive together may share bytes.\n"
     "keep : bool, optional\n"
     "    True if the contents must survive between two calls; by default true\n"
-    "    for 'persistent_local' alone.\n"
+    "    for 'persistent_local' alone, and not with `live`.\n"
     "carried : bool\n"
-    "    Not yet supported.\n"
+    "    True if the contents go from one turn of the innermost loop around\n"
+    "    its phases to the next: it lives through all of that loop.\n"
     "same_as : str, optional\n"
     "    Name of a buffer whose bytes this one shares on purpose.\n"
     "zero : bool\n"
@@ -61,10 +65,10 @@ PyDoc_STRVAR(
     "int\n    Id of the buffer, unique in its factory and never reused.\n\n"
     "Raises\n------\n"
     "BufferValueError\n"
-    "    A name, size, location, dtype or alignment that breaks a rule.\n"
-    "BufferKeyError\n    `same_as` names no buffer.\n"
-    "TypeError\n    The factory allows no weak reference.\n"
-    "NotYetError\n    For `live` and `carried`.");
+    "    A name, size, location, dtype, alignment or lifetime that breaks a\n"
+    "    rule.\n"
+    "BufferKeyError\n    `same_as` names no buffer, or `live` no phase.\n"
+    "TypeError\n    The factory allows no weak reference.");
 PyDoc_STRVAR(unregister_doc,
              "unregister($self, /, factory, name)\n--\n\n"
              "Remove a buffer and its location override.\n\n"
@@ -98,14 +102,17 @@ PyDoc_STRVAR(
     "    Two factories of this registry.\n"
     "name : str\n"
     "    An identifier, unique in the parent.\n"
-    "live : optional\n"
-    "    Not yet supported.\n\n"
+    "live : str or tuple of str, optional\n"
+    "    The phase in which it is called, or the first and the last one, both\n"
+    "    included; by default any. Its shared and block bytes live as long\n"
+    "    (always, where they hold kept bytes), its persistent-local bytes\n"
+    "    always.\n\n"
     "Raises\n------\n"
     "BufferValueError\n"
     "    A name that is taken, a cycle (with its path), a child of another\n"
-    "    registry.\n"
-    "TypeError\n    A factory allows no weak reference.\n"
-    "NotYetError\n    For `live`.");
+    "    registry, phases in the wrong order.\n"
+    "BufferKeyError\n    `live` names no phase.\n"
+    "TypeError\n    A factory allows no weak reference.");
 PyDoc_STRVAR(remove_child_doc,
              "remove_child($self, /, parent, name)\n--\n\n"
              "Take a child's bytes out of its parent.\n\n"
@@ -217,10 +224,42 @@ PyDoc_STRVAR(child_aggregate_size_doc,
 PyDoc_STRVAR(child_aggregate_bytes_doc,
              "get_child_aggregate_bytes($self, /, child, location)\n--\n\n"
              "`get_child_aggregate_size` in bytes.");
-PyDoc_STRVAR(phases_doc, "phases($self, /, factory, *names)\n--\n\n"
-                         "Not yet supported: raises `NotYetError`.");
-PyDoc_STRVAR(loop_doc, "loop($self, /, factory, first, last)\n--\n\n"
-                       "Not yet supported: raises `NotYetError`.");
+PyDoc_STRVAR(
+    phases_doc,
+    "phases($self, /, factory, *names)\n--\n\n"
+    "Declare the phases of a factory, in the order in which its device\n"
+    "function goes through them.\n\n"
+    "Always the whole list: what is left out is forgotten, and without names\n"
+    "all phases and loops are. Buffers, children and loops keep the phases\n"
+    "they name. The same list again changes nothing.\n\n"
+    "Parameters\n----------\n"
+    "factory : object\n"
+    "    Anything that allows weak references.\n"
+    "*names : str\n"
+    "    Identifiers, unique in the factory over buffers, children and\n"
+    "    phases.\n\n"
+    "Raises\n------\n"
+    "BufferValueError\n"
+    "    A name that is no identifier, is taken or comes twice; an order that\n"
+    "    turns a lifetime around.\n"
+    "BufferKeyError\n"
+    "    A phase that a buffer, child or loop still names would vanish.\n"
+    "TypeError\n    The factory allows no weak reference.");
+PyDoc_STRVAR(
+    loop_doc,
+    "loop($self, /, factory, first, last=None)\n--\n\n"
+    "Declare that phases repeat. The same loop again changes nothing.\n\n"
+    "Parameters\n----------\n"
+    "factory : object\n"
+    "    One that declared phases.\n"
+    "first, last : str\n"
+    "    The first and the last phase of the loop, both included; `first`\n"
+    "    alone by default.\n\n"
+    "Raises\n------\n"
+    "BufferKeyError\n    The factory or a phase is unknown.\n"
+    "BufferValueError\n"
+    "    The last phase comes before the first, or the loop overlaps another\n"
+    "    in part.");
 PyDoc_STRVAR(apply_doc, "apply($self, /, launch_plan)\n--\n\n"
                         "Not yet supported: raises `NotYetError`.");
 

@@ -109,7 +109,7 @@ PyObject *bpx_registry_build_layout(PyObject *object, PyObject *const *args,
         bp_layout_unref(core);
         return known;
     }
-    PyObject *layout = bpx_layout_wrap(self->module, core);
+    PyObject *layout = bpx_layout_wrap(self->module, core, self->is_poisoned);
     if (layout != NULL) {
         remember(self, given[0], layout);
     }

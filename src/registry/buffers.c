@@ -39,34 +39,51 @@ static bool has_same_as(const bp__context *ctx, const bp__entry *entry,
 static bool is_declared_so(const bp_registry *registry, const bp__context *ctx,
                            const bp__entry *entry, const bp_buffer_spec *spec)
 {
-    return spec->first_phase == NULL && spec->last_phase == NULL &&
-           !spec->is_carried && spec->n_dims == entry->n_dims &&
+    return spec->n_dims == entry->n_dims &&
            memcmp(bp__entry_shape(entry), spec->shape,
                   spec->n_dims * sizeof *spec->shape) == 0 &&
            (bp_location)entry->location == spec->location &&
-           entry->align == spec->align &&
+           bp__entry_said_align(entry) == spec->align &&
            bp__entry_choice(entry) == spec->keep &&
            ((entry->flags & BP__ZERO) != 0) == spec->zero &&
            entry->uses == spec->uses &&
+           ((entry->flags & BP__CARRIED) != 0) == spec->is_carried &&
+           bp__phases_are(ctx, entry->first_phase, entry->last_phase,
+                          spec->first_phase, spec->last_phase) &&
            has_dtype(registry, entry, spec->dtype) &&
            has_same_as(ctx, entry, spec->same_as);
 }
 
 /* ---- one declaration on its own ---------------------------------------- */
 
-static bp_status check_later_fields(const bp__context *ctx,
-                                    const bp_buffer_spec *spec, bp_error *error)
+static bp_status settle_life(const bp__context *ctx, const bp_buffer_spec *spec,
+                             bp__entry *entry, bp_error *error)
 {
-    if (spec->first_phase != NULL || spec->last_phase != NULL) {
-        return bp__refuse(error, ctx, spec->name, BP_NOT_YET,
-                          "%s: lifetimes (live=) are not yet supported ('%s')",
-                          bp__context_type(ctx), spec->name);
+    const char *type = bp__context_type(ctx);
+    uint16_t first;
+    uint16_t last;
+    bp_status status = bp__phases_find(ctx, spec->name, spec->first_phase,
+                                       spec->last_phase, &first, &last, error);
+    if (status != BP_OK) {
+        return status;
     }
-    if (spec->is_carried) {
-        return bp__refuse(error, ctx, spec->name, BP_NOT_YET,
-                          "%s: carried= is not yet supported ('%s')",
-                          bp__context_type(ctx), spec->name);
+    bp__entry_set_life(entry, first, last);
+    if (entry->first_phase != BP__ALWAYS && spec->keep == BP_YES) {
+        return bp__refuse(error, ctx, spec->name, BP_KEEP_CONFLICT,
+                          "%s: '%s' is kept between calls and cannot live in "
+                          "some phases alone",
+                          type, spec->name);
     }
+    if (spec->is_carried &&
+        (entry->first_phase == BP__ALWAYS ||
+         bp__loop_around(ctx->loops, ctx->n_loops, entry->first_phase,
+                         entry->last_phase) == NULL)) {
+        return bp__refuse(error, ctx, spec->name, BP_BAD_LIFE,
+                          "%s: '%s' is carried, and no loop is around the "
+                          "phases it lives in",
+                          type, spec->name);
+    }
+    entry->flags |= spec->is_carried ? BP__CARRIED : 0;
     return BP_OK;
 }
 
@@ -119,7 +136,8 @@ static bp_status settle_keep(const bp__context *ctx, const bp_buffer_spec *spec,
     bool is_alias = entry->same_as != BP__NONE;
     bool is_kept =
         spec->keep == BP_YES ||
-        (spec->keep == BP_UNSAID && spec->location == BP_PERSISTENT_LOCAL);
+        (spec->keep == BP_UNSAID && spec->location == BP_PERSISTENT_LOCAL &&
+         entry->first_phase == BP__ALWAYS);
     entry->override = old == NULL ? BP__NO_OVERRIDE : old->override;
     if (is_alias && entry->override != BP__NO_OVERRIDE) {
         return bp__refuse(error, ctx, spec->name, BP_BAD_SAME_AS,
@@ -138,8 +156,8 @@ static bp_status settle_keep(const bp__context *ctx, const bp_buffer_spec *spec,
                           "between calls",
                           type, spec->name);
     }
-    entry->location = (uint8_t)spec->location;
-    entry->flags =
+    entry->location = (unsigned)spec->location & 15u;
+    entry->flags |=
         (uint8_t)((is_kept ? BP__KEPT : 0) | (spec->zero ? BP__ZERO : 0) |
                   (unsigned)spec->keep << BP__CHOICE_SHIFT);
     return BP_OK;
@@ -237,6 +255,50 @@ static bp_status check_aliases(const bp_registry *registry,
     return BP_OK;
 }
 
+/* The end of the chain from place `at`, if place `self` held `entry`. */
+static uint32_t root_with(const bp__context *ctx, const bp__entry *entry,
+                          uint32_t self, uint32_t at)
+{
+    for (;;) {
+        uint32_t next = at == self ? entry->same_as : ctx->entries[at].same_as;
+        if (next == BP__NONE) {
+            return at;
+        }
+        at = next;
+    }
+}
+
+/* What is zeroed when its first phase is entered loses what was carried there:
+ * no buffer is both, alone or by way of the bytes it shares. */
+static bp_status check_carried(const bp__context *ctx, const char *name,
+                               const bp__entry *entry, uint32_t self,
+                               bp_error *error)
+{
+    bool is_carried = (entry->flags & BP__CARRIED) != 0;
+    bool is_zero = (entry->flags & BP__ZERO) != 0;
+    bool has_group =
+        entry->same_as != BP__NONE || (self != BP__NONE && ctx->n_aliases != 0);
+    if (has_group && (is_carried || ctx->n_carried != 0)) {
+        uint32_t root = entry->same_as == BP__NONE
+                            ? self
+                            : root_with(ctx, entry, self, entry->same_as);
+        for (uint32_t i = ctx->head; i != BP__NONE; i = ctx->entries[i].next) {
+            if (i != self && root_with(ctx, entry, self, i) == root) {
+                unsigned flags = ctx->entries[i].flags;
+                is_carried = is_carried || (flags & BP__CARRIED) != 0;
+                is_zero = is_zero || (flags & BP__ZERO) != 0;
+            }
+        }
+    }
+    return is_carried && is_zero
+               ? bp__refuse(error, ctx, name, BP_BAD_LIFE,
+                            "%s: '%s' cannot be zeroed in each turn of a loop "
+                            "and be carried to the next; begin its life in a "
+                            "phase before the loop",
+                            bp__context_type(ctx), name)
+               : BP_OK;
+}
+
 bp_status bp__context_validate(const bp_registry *registry,
                                const bp__context *ctx, uint64_t *own_bytes,
                                bp_error *error)
@@ -292,9 +354,9 @@ static bp_status draft_entry(bp_registry *registry, const bp__context *ctx,
 {
     const bp__entry *old = self == BP__NONE ? NULL : &ctx->entries[self];
     *entry = (bp__entry){.child = BP__NONE, .dtype = BP__FOLLOWS};
-    bp_status status = check_later_fields(ctx, spec, error);
+    bp_status status = check_plain_fields(ctx, spec, error);
     if (status != BP_OK ||
-        (status = check_plain_fields(ctx, spec, error)) != BP_OK ||
+        (status = settle_life(ctx, spec, entry, error)) != BP_OK ||
         (status = find_target(ctx, spec, self, &entry->same_as, error)) !=
             BP_OK ||
         (status = settle_keep(ctx, spec, old, entry, error)) != BP_OK) {
@@ -306,7 +368,9 @@ static bp_status draft_entry(bp_registry *registry, const bp__context *ctx,
         bp_error_about(error, bp__context_type(ctx), spec->name);
         return status;
     }
-    entry->align = (uint16_t)spec->align;
+    for (uint32_t align = spec->align; align != 0; align >>= 1) {
+        entry->align_code = (entry->align_code + 1u) & 15u;
+    }
     entry->uses = spec->uses;
     entry->n_dims = (uint8_t)spec->n_dims;
     uint64_t n_bytes = UINT64_MAX;
@@ -325,8 +389,10 @@ static bp_status draft_entry(bp_registry *registry, const bp__context *ctx,
     if (*own_bytes >= BP_MAX_BYTES) {
         return too_large(error, ctx, spec->name, *own_bytes);
     }
-    return check_aliases(registry, ctx, spec->name, entry, self, n_bytes,
-                         error);
+    status =
+        check_aliases(registry, ctx, spec->name, entry, self, n_bytes, error);
+    return status == BP_OK ? check_carried(ctx, spec->name, entry, self, error)
+                           : status;
 }
 
 /* Give the drafted entry its dims where it has more than one. */
@@ -357,6 +423,7 @@ static void replace_entry(bp_registry *registry, bp__context *ctx,
                        sizeof *old->size.dims);
     }
     ctx->n_aliases -= old->same_as != BP__NONE;
+    ctx->n_carried -= (old->flags & BP__CARRIED) != 0;
     entry->id = old->id;
     entry->name = old->name;
     entry->n_name = old->n_name;
@@ -372,10 +439,10 @@ static bp_status check_name(const bp__context *ctx, const char *name,
     if (self == BP__NONE) {
         return bp__name_check(ctx, name, 0, error);
     }
-    if ((self & BP__CHILD_BIT) != 0) {
+    if (!bp__value_is_entry(self)) {
         return bp__refuse(error, ctx, name, BP_NAME_TAKEN,
-                          "%s: '%s' is the name of a child",
-                          bp__context_type(ctx), name);
+                          "%s: '%s' is the name of a %s", bp__context_type(ctx),
+                          name, bp__value_is_phase(self) ? "phase" : "child");
     }
     uint32_t child = ctx->entries[self].child;
     if (child != BP__NONE) {
@@ -429,6 +496,7 @@ static bp_status declare(bp_registry *registry, bp__context *ctx,
     }
     ctx->n_far_dims += entry.n_dims > 1 ? entry.n_dims : 0;
     ctx->n_aliases += entry.same_as != BP__NONE;
+    ctx->n_carried += (entry.flags & BP__CARRIED) != 0;
     ctx->own_bytes = own_bytes;
     bp__registry_touch(registry, ctx);
     *out_id = ctx->entries[self].id;

@@ -1,5 +1,5 @@
 /* check.c - every invariant of a registry. Reads alone (but for the marks of
- * walks), allocates nothing. */
+ * walks); only the look for shared bytes needs memory, which it gives back. */
 #include "registry/layout.h"
 #include "registry/model.h"
 
@@ -49,6 +49,13 @@ static const char *fault_in_names(const bp__context *ctx)
         }
         n_alive += child->n_name + 1u;
     }
+    for (uint32_t i = 0; i < ctx->n_phases; i++) {
+        const bp__phase *phase = &ctx->phases[i];
+        if (!is_name(ctx, phase->name, phase->n_name)) {
+            return "a phase's name is not where it should be";
+        }
+        n_alive += phase->n_name + 1u;
+    }
     if (n_alive + ctx->dead_name_bytes != ctx->name_bytes) {
         return "dead name bytes are miscounted";
     }
@@ -58,7 +65,7 @@ static const char *fault_in_names(const bp__context *ctx)
 static const char *fault_in_map(const bp__context *ctx)
 {
     if (!bp__map_check(&ctx->map, BP__NONE, bp__context_name_of, ctx) ||
-        ctx->map.n_used != ctx->n_entries + ctx->n_children) {
+        ctx->map.n_used != ctx->n_entries + ctx->n_children + ctx->n_phases) {
         return "the name map is broken";
     }
     for (uint32_t i = ctx->head; i != BP__NONE; i = ctx->entries[i].next) {
@@ -72,6 +79,13 @@ static const char *fault_in_map(const bp__context *ctx)
         if (child->name != BP__NONE &&
             bp__context_find_child(ctx, ctx->names + child->name) != i) {
             return "a child is not found by its name";
+        }
+    }
+    for (uint32_t i = 0; i < ctx->n_phases; i++) {
+        const char *name = ctx->names + ctx->phases[i].name;
+        if (bp__context_find(ctx, bp__hash_text(name), name) !=
+            (i | BP__PHASE_BIT)) {
+            return "a phase is not found by its name";
         }
     }
     return NULL;
@@ -109,16 +123,40 @@ static const char *fault_in_order(const bp__context *ctx)
     return NULL;
 }
 
+/* ---- lifetimes --------------------------------------------------------- */
+
+static bool is_life(const bp__context *ctx, uint32_t first, uint32_t last)
+{
+    return first == BP__ALWAYS ? last == BP__ALWAYS
+                               : first <= last && last < ctx->n_phases;
+}
+
+static const char *fault_in_life(const bp__context *ctx, const bp__entry *entry)
+{
+    bool is_phased = entry->first_phase != BP__ALWAYS;
+    bool is_carried = (entry->flags & BP__CARRIED) != 0;
+    if (!is_life(ctx, entry->first_phase, entry->last_phase) ||
+        (is_phased && bp__entry_is_kept(entry))) {
+        return "a lifetime is out of range";
+    }
+    if (is_carried &&
+        (!is_phased || (entry->flags & BP__ZERO) != 0 ||
+         bp__loop_around(ctx->loops, ctx->n_loops, entry->first_phase,
+                         entry->last_phase) == NULL)) {
+        return "a buffer is carried through no loop";
+    }
+    return NULL;
+}
+
 static const char *fault_in_entry(const bp_registry *registry,
                                   const bp__context *ctx,
                                   const bp__entry *entry)
 {
     bool is_alias = entry->same_as != BP__NONE;
     if (entry->location >= BP_N_LOCATIONS || entry->override > BP_N_LOCATIONS ||
-        entry->n_dims > BP_MAX_DIMS || entry->flags > 15 ||
+        entry->n_dims > BP_MAX_DIMS || entry->flags > 31 ||
         bp__entry_choice(entry) > BP_YES || entry->marks != 0 ||
-        (entry->align != 0 && !bp_is_power_of_two(entry->align)) ||
-        entry->align > BP_MAX_ALIGN) {
+        bp__entry_said_align(entry) > BP_MAX_ALIGN) {
         return "an entry has a field out of range";
     }
     if (entry->dtype != BP__FOLLOWS && entry->dtype >= registry->n_dtypes) {
@@ -144,13 +182,14 @@ static const char *fault_in_entry(const bp_registry *registry,
             return "a chain of aliases leads nowhere";
         }
     }
-    return NULL;
+    return fault_in_life(ctx, entry);
 }
 
 static const char *fault_in_entries(const bp_registry *registry,
                                     const bp__context *ctx)
 {
     uint32_t n_aliases = 0;
+    uint32_t n_carried = 0;
     uint64_t n_far_dims = 0;
     for (uint32_t i = ctx->head; i != BP__NONE; i = ctx->entries[i].next) {
         const bp__entry *entry = &ctx->entries[i];
@@ -159,11 +198,13 @@ static const char *fault_in_entries(const bp_registry *registry,
             return fault;
         }
         n_aliases += entry->same_as != BP__NONE;
+        n_carried += (entry->flags & BP__CARRIED) != 0;
         n_far_dims += entry->n_dims > 1 ? entry->n_dims : 0;
     }
     uint64_t own_bytes;
-    if (n_aliases != ctx->n_aliases || n_far_dims != ctx->n_far_dims) {
-        return "aliases or dims are miscounted";
+    if (n_aliases != ctx->n_aliases || n_far_dims != ctx->n_far_dims ||
+        n_carried != ctx->n_carried) {
+        return "aliases, dims or what is carried are miscounted";
     }
     if (bp__context_validate(registry, ctx, &own_bytes, NULL) != BP_OK ||
         own_bytes != ctx->own_bytes) {
@@ -178,10 +219,17 @@ static const char *fault_in_child(const bp_registry *registry,
                                   const bp__context *ctx, uint32_t place)
 {
     const bp__child *child = &ctx->children[place];
+    if (!is_life(ctx, child->first_phase, child->last_phase)) {
+        return "a child's lifetime is out of range";
+    }
     for (uint32_t i = 0; i < BP__N_ROLLUPS; i++) {
         uint32_t at = child->rollups[i];
+        uint16_t first = bp__rollup_location[i] == BP_PERSISTENT_LOCAL
+                             ? BP__ALWAYS
+                             : child->first_phase;
         if (at >= ctx->n_places || ctx->entries[at].child != place ||
             ctx->entries[at].location != bp__rollup_location[i] ||
+            ctx->entries[at].first_phase != first ||
             (i > 0 && ctx->entries[at].prev != child->rollups[i - 1])) {
             return "a child's roll-ups are not three in a row";
         }
@@ -244,6 +292,21 @@ static const char *fault_in_children(const bp_registry *registry,
 
 /* ---- snapshots --------------------------------------------------------- */
 
+/* The snapshot's span covers what is declared, and where nothing else has a say
+ * it is no longer than that. */
+static bool shows_life(const bp__context *ctx, const bp__entry *entry,
+                       const bp_placement *place)
+{
+    bp__span span = bp__span_settle(ctx->loops, ctx->n_loops,
+                                    bp__span_declared(ctx, entry));
+    bp__span shown = {place->first_phase, place->last_phase};
+    bp__span both = bp__span_join(span, shown);
+    bool is_covered = both.first == shown.first && both.last == shown.last;
+    bool is_alone = entry->child == BP__NONE && ctx->n_aliases == 0;
+    return is_covered && (!is_alone || (span.first == shown.first &&
+                                        span.last == shown.last));
+}
+
 static const char *fault_in_layout(const bp_registry *registry,
                                    const bp__context *ctx)
 {
@@ -256,6 +319,7 @@ static const char *fault_in_layout(const bp_registry *registry,
     const bp_layout *layout = ctx->layout;
     if (layout->n_placements != ctx->n_entries ||
         layout->n_children != ctx->n_children ||
+        layout->n_phases != ctx->n_phases || layout->n_loops != ctx->n_loops ||
         layout->version > ctx->built_at) {
         return "the snapshot is of another factory";
     }
@@ -268,7 +332,8 @@ static const char *fault_in_layout(const bp_registry *registry,
             place->location != bp__entry_location(bp__entry_root(ctx, entry)) ||
             place->offset_bytes > region->n_bytes ||
             place->n_bytes > region->n_bytes - place->offset_bytes ||
-            (place->offset_bytes & (place->align - 1u)) != 0) {
+            (place->offset_bytes & (place->align - 1u)) != 0 ||
+            !shows_life(ctx, entry, place)) {
             return "the snapshot does not show the declarations";
         }
     }
@@ -321,6 +386,10 @@ static const char *fault_in_context(const bp_registry *registry,
     if (fault == NULL) {
         fault = fault_in_map(ctx);
     }
+    if (fault == NULL &&
+        !bp__loops_fit(ctx->loops, ctx->n_loops, ctx->n_phases)) {
+        fault = "loops overlap in part or are out of order";
+    }
     if (fault == NULL) {
         fault = fault_in_entries(registry, ctx);
     }
@@ -356,6 +425,27 @@ static const char *fault_in_slots(const bp_registry *registry)
     return n_alive == registry->n_alive ? NULL : "factories are miscounted";
 }
 
+static bp_status check_context(bp_registry *registry, bp__context *ctx,
+                               uint64_t epoch, bp_error *error)
+{
+    const char *fault = fault_in_context(registry, ctx);
+    if (fault == NULL && !is_acyclic(registry, ctx, epoch)) {
+        fault = "a factory contains itself";
+    }
+    bool is_disjoint = true;
+    if (fault == NULL && bp__context_is_current(ctx)) {
+        bp_status status =
+            bp__layout_is_disjoint(ctx->layout, &is_disjoint, error);
+        if (status != BP_OK) {
+            return status;
+        }
+    }
+    if (fault == NULL && !is_disjoint) {
+        fault = "two buffers share bytes while both live";
+    }
+    return fault == NULL ? BP_OK : broken(error, ctx, fault);
+}
+
 static bp_status check_locked(bp_registry *registry, bp_error *error)
 {
     const char *fault = fault_in_slots(registry);
@@ -365,15 +455,10 @@ static bp_status check_locked(bp_registry *registry, bp_error *error)
     uint64_t epoch = ++registry->epoch;
     for (uint32_t i = 0; i < registry->n_slots; i++) {
         bp__context *ctx = registry->slots[i].ctx;
-        if (ctx == NULL) {
-            continue;
-        }
-        fault = fault_in_context(registry, ctx);
-        if (fault == NULL && !is_acyclic(registry, ctx, epoch)) {
-            fault = "a factory contains itself";
-        }
-        if (fault != NULL) {
-            return broken(error, ctx, fault);
+        bp_status status =
+            ctx == NULL ? BP_OK : check_context(registry, ctx, epoch, error);
+        if (status != BP_OK) {
+            return status;
         }
     }
     return BP_OK;

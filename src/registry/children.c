@@ -159,13 +159,16 @@ static uint32_t take_child(bp__context *ctx)
 }
 
 /* Room was reserved. */
-static void insert_child(bp__context *ctx, bp__context *target,
-                         const char *name)
+static uint32_t insert_child(bp__context *ctx, bp__context *target,
+                             const char *name)
 {
     size_t n_name = strlen(name);
     uint32_t place = take_child(ctx);
     bp__child *child = &ctx->children[place];
-    *child = (bp__child){.next_free = BP__NONE, .n_name = (uint32_t)n_name};
+    *child = (bp__child){.next_free = BP__NONE,
+                         .n_name = (uint32_t)n_name,
+                         .first_phase = BP__ALWAYS,
+                         .last_phase = BP__ALWAYS};
     child->name = bp__names_add(ctx, name, n_name);
     bp__map_insert(&ctx->map, bp__hash_text(name), place | BP__CHILD_BIT);
     for (uint32_t i = 0; i < BP__N_ROLLUPS; i++) {
@@ -185,28 +188,71 @@ static void insert_child(bp__context *ctx, bp__context *target,
                              .next = entry->next,
                              .n_name = (uint8_t)n_full,
                              .n_dims = 1,
-                             .location = (uint8_t)bp__rollup_location[i],
+                             .first_phase = BP__ALWAYS,
+                             .last_phase = BP__ALWAYS,
+                             .location = (unsigned)bp__rollup_location[i] & 15u,
                              .override = BP__NO_OVERRIDE};
         bp__map_insert(&ctx->map, bp__hash_text(full), at);
         child->rollups[i] = at;
     }
     add_back(ctx, place, target);
+    return place;
+}
+
+/* Its persistent bytes are its own from call to call. */
+static void set_life(bp__context *ctx, bp__child *child, uint16_t first,
+                     uint16_t last)
+{
+    child->first_phase = first;
+    child->last_phase = last;
+    for (uint32_t i = 0; i < BP__N_ROLLUPS; i++) {
+        if (bp__rollup_location[i] != BP_PERSISTENT_LOCAL) {
+            bp__entry_set_life(&ctx->entries[child->rollups[i]], first, last);
+        }
+    }
+}
+
+typedef struct child_spec {
+    const char *name;
+    const char *first_phase;
+    const char *last_phase;
+} child_spec;
+
+/* The child of that name gets another target: it may take itself again. */
+static void replace_target(bp_registry *registry, bp__context *parent,
+                           uint32_t place, bp__context *target)
+{
+    if (parent->children[place].target != target->index) {
+        drop_back(registry, &parent->children[place]);
+        add_back(parent, place, target);
+    }
 }
 
 static bp_status add_child_locked(bp_registry *registry, bp__context *parent,
-                                  bp__context *target, const char *name,
+                                  bp__context *target, const child_spec *spec,
                                   bp_error *error)
 {
+    const char *name = spec->name;
+    uint16_t first = BP__ALWAYS;
+    uint16_t last = BP__ALWAYS;
     bp_status status = bp__name_need(parent, name, error);
     if (status != BP_OK) {
         return status;
     }
     uint32_t place = bp__context_find_child(parent, name);
     if (place == BP__NONE) {
-        if ((status = check_names(parent, name, error)) != BP_OK) {
-            return status;
-        }
-    } else if (parent->children[place].target == target->index) {
+        status = check_names(parent, name, error);
+    }
+    if (status == BP_OK) {
+        status = bp__phases_find(parent, name, spec->first_phase,
+                                 spec->last_phase, &first, &last, error);
+    }
+    if (status != BP_OK) {
+        return status;
+    }
+    if (place != BP__NONE && parent->children[place].target == target->index &&
+        parent->children[place].first_phase == first &&
+        parent->children[place].last_phase == last) {
         return BP_OK;
     }
     if (is_ancestor(registry, parent, target)) {
@@ -217,19 +263,21 @@ static bp_status add_child_locked(bp_registry *registry, bp__context *parent,
         return bp__refuse_memory(error);
     }
     if (place == BP__NONE) { /* from here on nothing can fail */
-        insert_child(parent, target, name);
+        place = insert_child(parent, target, name);
     } else {
-        drop_back(registry, &parent->children[place]);
-        add_back(parent, place, target);
+        replace_target(registry, parent, place, target);
     }
+    set_life(parent, &parent->children[place], first, last);
     bp__registry_touch(registry, parent);
     return BP_OK;
 }
 
 bp_status bp_registry_add_child(bp_registry *registry, bp_factory parent,
                                 bp_factory child, const char *name,
+                                const char *first_phase, const char *last_phase,
                                 bp_error *error)
 {
+    const child_spec spec = {name, first_phase, last_phase};
     bp__context *above;
     bp__context *below;
     bp__mutex_lock(&registry->lock);
@@ -238,7 +286,7 @@ bp_status bp_registry_add_child(bp_registry *registry, bp_factory parent,
         status = bp__registry_need(registry, child, &below, error);
     }
     if (status == BP_OK) {
-        status = add_child_locked(registry, above, below, name, error);
+        status = add_child_locked(registry, above, below, &spec, error);
     }
     bp__mutex_unlock(&registry->lock);
     return status;

@@ -1,18 +1,22 @@
 /* content.c - what kernels see of a layout, as canonical bytes and digest.
  *
  * Format, numbers little-endian:
- *   "BPL1"
- *   u32 n_placements, u32 n_children
+ *   "BPL2"
+ *   u32 n_placements, u32 n_children, u32 n_phases, u32 n_loops
  *   the precision as an element type
+ *   the name of every phase
+ *   for every loop u32 first, u32 last phase
  *   for every placement, in declaration order,
  *     a buffer:   u8 0, u8 location, u8 flags, u8 n_dims, u32 align,
  *                 u32 bytes_of, u64 offset, u64 dims[n_dims], name,
- *                 an element type unless flags say that it is the precision
+ *                 an element type unless flags say that it is the precision,
+ *                 a life if flags say so
  *     a child (in place of its three roll-ups):
  *                 u8 1, u64 offset in shared, block, persistent_local memory,
- *                 name, digest of the child's layout
+ *                 name, digest of the child's layout, u8 flags, a life if flags
+ *                 say so
  *   name: u8 n_bytes, bytes.   element type: u32 n_text, text, u32 n_bytes,
- *   u32 align.
+ *   u32 align.   life: u32 first, u32 last phase, as settled.
  * Bytes, alignments and accesses of regions and roll-ups follow from these. */
 #include "registry/content.h"
 
@@ -69,6 +73,14 @@ static bool same_dtype(const bp_dtype *a, const bp_dtype *b)
            (a->text == b->text || strcmp(a->text, b->text) == 0);
 }
 
+static void put_life(writer *out, uint32_t first, uint32_t last)
+{
+    if (!bp__lives_always(first)) {
+        put_number(out, first, 4);
+        put_number(out, last, 4);
+    }
+}
+
 static void put_buffer(writer *out, const bp_layout *layout,
                        const bp_placement *place)
 {
@@ -78,6 +90,8 @@ static void put_buffer(writer *out, const bp_layout *layout,
     put_number(out,
                (place->is_zero ? BP__SEEN_ZERO : 0u) |
                    (place->is_kept ? BP__SEEN_KEPT : 0u) |
+                   (place->is_carried ? BP__SEEN_CARRIED : 0u) |
+                   (bp__lives_always(place->first_phase) ? 0u : BP__SEEN_LIFE) |
                    (is_precision ? BP__SEEN_PRECISION : 0u),
                1);
     put_number(out, place->n_dims, 1);
@@ -91,6 +105,7 @@ static void put_buffer(writer *out, const bp_layout *layout,
     if (!is_precision) {
         put_dtype(out, &place->dtype);
     }
+    put_life(out, place->first_phase, place->last_phase);
 }
 
 static void put_child(writer *out, const bp_child_region *region)
@@ -102,6 +117,20 @@ static void put_child(writer *out, const bp_child_region *region)
     }
     put_name(out, region->name);
     put(out, content->digest, BP_DIGEST_BYTES);
+    put_number(out, bp__lives_always(region->first_phase) ? 0 : BP__SEEN_LIFE,
+               1);
+    put_life(out, region->first_phase, region->last_phase);
+}
+
+static void put_phases(writer *out, const bp_layout *layout)
+{
+    for (size_t i = 0; i < layout->n_phases; i++) {
+        put_name(out, layout->phases[i]);
+    }
+    for (size_t i = 0; i < layout->n_loops; i++) {
+        put_number(out, layout->loops[i].first, 4);
+        put_number(out, layout->loops[i].last, 4);
+    }
 }
 
 /* The children's contents are there. */
@@ -110,7 +139,10 @@ static void put_layout(writer *out, const bp_layout *layout)
     put(out, BP__CONTENT_MAGIC, 4);
     put_number(out, layout->n_placements, 4);
     put_number(out, layout->n_children, 4);
+    put_number(out, layout->n_phases, 4);
+    put_number(out, layout->n_loops, 4);
     put_dtype(out, &layout->precision);
+    put_phases(out, layout);
     size_t n_seen = 0;
     for (size_t i = 0; i < layout->n_placements; i++) {
         const bp_placement *place = &layout->placements[i];
@@ -247,16 +279,43 @@ static bool same_placement(const bp_placement *a, const bp_placement *b)
            a->location == b->location && a->n_dims == b->n_dims &&
            a->align == b->align && a->bytes_of == b->bytes_of &&
            a->is_kept == b->is_kept && a->is_zero == b->is_zero &&
-           a->is_rollup == b->is_rollup &&
+           a->is_rollup == b->is_rollup && a->is_carried == b->is_carried &&
+           a->first_phase == b->first_phase && a->last_phase == b->last_phase &&
            memcmp(a->shape, b->shape, a->n_dims * sizeof *a->shape) == 0 &&
            same_dtype(&a->dtype, &b->dtype) && strcmp(a->name, b->name) == 0;
+}
+
+static bool same_phases(const bp_layout *a, const bp_layout *b)
+{
+    if (a->n_phases != b->n_phases || a->n_loops != b->n_loops) {
+        return false;
+    }
+    for (size_t i = 0; i < a->n_phases; i++) {
+        if (strcmp(a->phases[i], b->phases[i]) != 0) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < a->n_loops; i++) {
+        if (a->loops[i].first != b->loops[i].first ||
+            a->loops[i].last != b->loops[i].last) {
+            return false;
+        }
+    }
+    /* A roll-up may live longer than its child is called. */
+    for (size_t i = 0; i < a->n_children; i++) {
+        if (a->children[i].first_phase != b->children[i].first_phase ||
+            a->children[i].last_phase != b->children[i].last_phase) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* All but what the children are. */
 static bool same_own(const bp_layout *a, const bp_layout *b)
 {
     if (a->n_placements != b->n_placements || a->n_children != b->n_children ||
-        !same_dtype(&a->precision, &b->precision)) {
+        !same_dtype(&a->precision, &b->precision) || !same_phases(a, b)) {
         return false;
     }
     for (size_t i = 0; i < a->n_placements; i++) {

@@ -48,7 +48,8 @@ uint32_t bp__entry_align(const bp_registry *registry, const bp__context *ctx,
                          const bp__entry *entry)
 {
     uint32_t align = bp__entry_dtype(registry, ctx, entry)->dtype.align;
-    return entry->align > align ? entry->align : align;
+    uint32_t said = bp__entry_said_align(entry);
+    return said > align ? said : align;
 }
 
 bp_location bp__location_settled(bp_location declared, bool is_kept)
@@ -108,7 +109,10 @@ void bp__roots_collect(bp_registry *registry, const bp__context *ctx)
 const char *bp__context_name_of(const void *context, uint32_t value)
 {
     const bp__context *ctx = context;
-    return ctx->names + ((value & BP__CHILD_BIT) != 0
+    if (bp__value_is_phase(value)) {
+        return ctx->names + ctx->phases[value & ~BP__PHASE_BIT].name;
+    }
+    return ctx->names + (bp__value_is_child(value)
                              ? ctx->children[value & ~BP__CHILD_BIT].name
                              : ctx->entries[value].name);
 }
@@ -122,15 +126,13 @@ uint32_t bp__context_find(const bp__context *ctx, uint32_t hash,
 uint32_t bp__context_find_entry(const bp__context *ctx, const char *name)
 {
     uint32_t value = bp__context_find(ctx, bp__hash_text(name), name);
-    return value == BP__NONE || (value & BP__CHILD_BIT) != 0 ? BP__NONE : value;
+    return bp__value_is_entry(value) ? value : BP__NONE;
 }
 
 uint32_t bp__context_find_child(const bp__context *ctx, const char *name)
 {
     uint32_t value = bp__context_find(ctx, bp__hash_text(name), name);
-    return value == BP__NONE || (value & BP__CHILD_BIT) == 0
-               ? BP__NONE
-               : value & ~BP__CHILD_BIT;
+    return bp__value_is_child(value) ? value & ~BP__CHILD_BIT : BP__NONE;
 }
 
 /* ---- places ------------------------------------------------------------ */
@@ -194,6 +196,7 @@ void bp__entry_drop(bp_registry *registry, bp__context *ctx, uint32_t at)
     if (entry->same_as != BP__NONE) {
         ctx->n_aliases--;
     }
+    ctx->n_carried -= (entry->flags & BP__CARRIED) != 0;
     size_t n_name = entry->n_name;
     *entry = (bp__entry){.next = ctx->free_entry, .name = BP__NONE};
     ctx->free_entry = at;

@@ -24,6 +24,8 @@ static bp__layout_size measure(bp_registry *registry, const bp__context *ctx)
     uint64_t epoch = ++registry->epoch;
     bp__layout_size size = {.n_placements = ctx->n_entries,
                             .n_children = ctx->n_children,
+                            .n_phases = ctx->n_phases,
+                            .n_loops = ctx->n_loops,
                             .n_far_dims = ctx->n_far_dims,
                             .n_text_bytes = ctx->name_bytes};
     size.n_text_bytes +=
@@ -71,11 +73,15 @@ static void fill_placement(drafting *draft, const bp__entry *entry, uint32_t at)
     place->is_zero = (entry->flags & BP__ZERO) != 0;
     place->is_kept = bp__entry_is_kept(entry);
     place->location = bp__entry_location(entry);
+    place->is_carried = (entry->flags & BP__CARRIED) != 0;
+    bp__span span = bp__span_declared(draft->ctx, entry);
+    place->first_phase = span.first;
+    place->last_phase = span.last;
     place->dtype = entry->dtype == BP__FOLLOWS
                        ? draft->layout->precision
                        : place_dtype(draft, entry->dtype);
-    place->align =
-        place->dtype.align < entry->align ? entry->align : place->dtype.align;
+    uint32_t said = bp__entry_said_align(entry);
+    place->align = place->dtype.align < said ? said : place->dtype.align;
     if (entry->n_dims == 1) {
         place->n_items = entry->size.n_items;
         place->shape = &place->n_items;
@@ -89,8 +95,19 @@ static void fill_placement(drafting *draft, const bp__entry *entry, uint32_t at)
     place->n_bytes = place->n_items * place->dtype.n_bytes;
 }
 
+static void join_life(bp_placement *root, const bp_placement *place)
+{
+    bp__span span =
+        bp__span_join((bp__span){root->first_phase, root->last_phase},
+                      (bp__span){place->first_phase, place->last_phase});
+    root->first_phase = span.first;
+    root->last_phase = span.last;
+    root->is_carried = root->is_carried || place->is_carried;
+}
+
 /* Aliases take location and keep of their root; all of a group take the
- * strictest alignment. registry->scratch has room. */
+ * strictest alignment and the span over all their lifetimes. registry->scratch
+ * has room. */
 static void join_aliases(drafting *draft)
 {
     const bp__context *ctx = draft->ctx;
@@ -113,12 +130,16 @@ static void join_aliases(drafting *draft)
         if (places[i].align > root->align) {
             root->align = places[i].align;
         }
+        join_life(root, &places[i]);
     }
     for (uint32_t i = 0; i < n; i++) {
         const bp_placement *root = &places[places[i].bytes_of];
         places[i].align = root->align;
         places[i].location = root->location;
         places[i].is_kept = root->is_kept;
+        places[i].is_carried = root->is_carried;
+        places[i].first_phase = root->first_phase;
+        places[i].last_phase = root->last_phase;
     }
 }
 
@@ -127,6 +148,14 @@ static void fill_child(drafting *draft, uint32_t number, const bp__child *child)
     bp_registry *registry = draft->registry;
     bp_child_region *region = &draft->layout->children[number];
     region->name = draft->names + child->name;
+    bp__span span = {BP_ALWAYS, BP_ALWAYS};
+    if (child->first_phase != BP__ALWAYS) {
+        span =
+            bp__span_settle(draft->ctx->loops, draft->ctx->n_loops,
+                            (bp__span){child->first_phase, child->last_phase});
+    }
+    region->first_phase = span.first;
+    region->last_phase = span.last;
     if (child->target == BP__NONE) {
         region->layout =
             bp_layout_ref(registry->dtypes[draft->ctx->precision].empty);
@@ -140,9 +169,33 @@ static void fill_child(drafting *draft, uint32_t number, const bp__child *child)
     }
 }
 
+static void fill_phases(drafting *draft)
+{
+    const bp__context *ctx = draft->ctx;
+    for (uint32_t i = 0; i < ctx->n_phases; i++) {
+        draft->layout->phases[i] = draft->names + ctx->phases[i].name;
+    }
+    if (ctx->n_loops != 0) {
+        memcpy(draft->layout->loops, ctx->loops,
+               ctx->n_loops * sizeof *ctx->loops);
+    }
+}
+
+static void settle_lives(bp_layout *layout)
+{
+    for (size_t i = 0; i < layout->n_placements && layout->n_loops != 0; i++) {
+        bp_placement *place = &layout->placements[i];
+        bp__span span =
+            bp__span_settle(layout->loops, layout->n_loops,
+                            (bp__span){place->first_phase, place->last_phase});
+        place->last_phase = span.last;
+    }
+}
+
 static void fill(drafting *draft)
 {
     const bp__context *ctx = draft->ctx;
+    fill_phases(draft);
     uint32_t n = 0;
     uint32_t n_children = 0;
     for (uint32_t i = ctx->head; i != BP__NONE; i = ctx->entries[i].next) {
@@ -156,6 +209,7 @@ static void fill(drafting *draft)
     if (ctx->n_aliases != 0) {
         join_aliases(draft);
     }
+    settle_lives(draft->layout);
 }
 
 /* ---- new --------------------------------------------------------------- */

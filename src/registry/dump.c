@@ -40,6 +40,43 @@ static void put_shape(bp_text *text, const bp__entry *entry)
     bp__text_put(text, "]");
 }
 
+/* "live": as declared, first and last phase, or null. */
+static void put_life(bp_text *text, const bp__context *ctx, uint32_t first,
+                     uint32_t last)
+{
+    put_field(text, "live");
+    if (first == BP__ALWAYS) {
+        bp__text_put(text, "null");
+        return;
+    }
+    bp__text_put(text, "[");
+    bp__text_put_json(text, bp__phase_name(ctx, first));
+    bp__text_put(text, ", ");
+    bp__text_put_json(text, bp__phase_name(ctx, last));
+    bp__text_put(text, "]");
+}
+
+static void put_phases(bp_text *text, const bp__context *ctx)
+{
+    put_field(text, "phases");
+    bp__text_put(text, "[");
+    for (uint32_t i = 0; i < ctx->n_phases; i++) {
+        bp__text_put(text, i == 0 ? "" : ", ");
+        bp__text_put_json(text, bp__phase_name(ctx, i));
+    }
+    bp__text_put(text, "]");
+    put_field(text, "loops");
+    bp__text_put(text, "[");
+    for (uint32_t i = 0; i < ctx->n_loops; i++) {
+        bp__text_put(text, i == 0 ? "[" : ", [");
+        bp__text_put_json(text, bp__phase_name(ctx, ctx->loops[i].first));
+        bp__text_put(text, ", ");
+        bp__text_put_json(text, bp__phase_name(ctx, ctx->loops[i].last));
+        bp__text_put(text, "]");
+    }
+    bp__text_put(text, "]");
+}
+
 static void put_buffer(bp_text *text, const bp_registry *registry,
                        const bp__context *ctx, const bp__entry *entry)
 {
@@ -62,7 +99,7 @@ static void put_buffer(bp_text *text, const bp_registry *registry,
                           ? NULL
                           : bp_location_name((bp_location)entry->override));
     put_field(text, "align");
-    bp__text_put_u64(text, entry->align);
+    bp__text_put_u64(text, bp__entry_said_align(entry));
     put_field(text, "keep");
     bp__text_put(text, choice_name(bp__entry_choice(entry)));
     put_field(text, "is_kept");
@@ -76,6 +113,9 @@ static void put_buffer(bp_text *text, const bp_registry *registry,
                           : bp__entry_name(ctx, &ctx->entries[entry->same_as]));
     put_field(text, "uses");
     bp__text_put_float(text, entry->uses);
+    put_life(text, ctx, entry->first_phase, entry->last_phase);
+    put_field(text, "carried");
+    put_bool(text, (entry->flags & BP__CARRIED) != 0);
     bp__text_put(text, "}");
 }
 
@@ -94,6 +134,7 @@ static void put_child(bp_text *text, const bp__context *ctx,
     }
     put_field(text, "position");
     bp__text_put_u64(text, position);
+    put_life(text, ctx, child->first_phase, child->last_phase);
     bp__text_put(text, "}");
 }
 
@@ -139,8 +180,7 @@ static void put_context(bp_text *text, const bp_registry *registry,
     bp__text_put_json(text, bp__context_type(ctx));
     put_field(text, "precision");
     bp__text_put_json(text, registry->dtypes[ctx->precision].dtype.text);
-    put_field(text, "phases");
-    bp__text_put(text, "[]");
+    put_phases(text, ctx);
     put_field(text, "buffers");
     bp__text_put(text, "[");
     put_buffers(text, registry, ctx);

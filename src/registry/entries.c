@@ -28,11 +28,13 @@ static size_t count_text_bytes(const bp_registry *registry,
 
 static bool block_bytes(const bp__context *ctx, size_t n_text, size_t *out)
 {
-    /* Counts are below 2^31 and items below 128 bytes: no overflow in 64
+    /* Counts are below 2^31 and items below 256 bytes: no overflow in 64
      * bits. */
     uint64_t n =
         (uint64_t)ctx->n_entries * sizeof(bp_entry) +
         (uint64_t)ctx->n_children * sizeof(bp_child) +
+        (uint64_t)ctx->n_phases * sizeof(const char *) +
+        (uint64_t)ctx->n_loops * sizeof(bp_loop) +
         ((uint64_t)ctx->n_entries + ctx->n_far_dims) * sizeof(uint64_t) +
         n_text;
     *out = (size_t)n;
@@ -80,6 +82,12 @@ static void copy_rollup(copying *copy, const bp__entry *entry, bp_entry *out)
     out->align = region->align;
 }
 
+static const char *phase_text(const copying *copy, uint32_t phase)
+{
+    return phase == BP__ALWAYS ? NULL
+                               : copy->names + copy->ctx->phases[phase].name;
+}
+
 static void copy_entry(copying *copy, uint32_t place, bp_entry *out)
 {
     const bp__context *ctx = copy->ctx;
@@ -94,7 +102,10 @@ static void copy_entry(copying *copy, uint32_t place, bp_entry *out)
                       .has_override = entry->override != BP__NO_OVERRIDE,
                       .is_kept = bp__entry_is_kept(root),
                       .is_zero = (entry->flags & BP__ZERO) != 0,
-                      .uses = entry->uses};
+                      .uses = entry->uses,
+                      .is_carried = (entry->flags & BP__CARRIED) != 0,
+                      .first_phase = phase_text(copy, entry->first_phase),
+                      .last_phase = phase_text(copy, entry->last_phase)};
     out->override_location = out->has_override ? (bp_location)entry->override
                                                : (bp_location)entry->location;
     copy_shape(copy, entry, out);
@@ -117,6 +128,19 @@ static void copy_child(copying *copy, const bp__child *child, bp_child *out)
             ? BP_NO_FACTORY
             : bp__registry_handle(copy->registry,
                                   copy->registry->slots[child->target].ctx);
+    out->first_phase = phase_text(copy, child->first_phase);
+    out->last_phase = phase_text(copy, child->last_phase);
+}
+
+static void copy_phases(const copying *copy, bp_entries *out)
+{
+    for (uint32_t i = 0; i < copy->ctx->n_phases; i++) {
+        out->phases[i] = phase_text(copy, i);
+    }
+    if (copy->ctx->n_loops != 0) {
+        memcpy(out->loops, copy->ctx->loops,
+               copy->ctx->n_loops * sizeof *out->loops);
+    }
 }
 
 /* The strictest alignment of a group holds for all of it. Roots are in the
@@ -146,6 +170,8 @@ static bp_status copy_locked(bp_registry *registry, const bp__context *ctx,
     size_t n_text = count_text_bytes(registry, ctx);
     bp_entries made = {.n_entries = ctx->n_entries,
                        .n_children = ctx->n_children,
+                       .n_phases = ctx->n_phases,
+                       .n_loops = ctx->n_loops,
                        .alloc = registry->alloc};
     if ((ctx->n_aliases != 0 && !bp__scratch_reserve(registry, ctx)) ||
         !block_bytes(ctx, n_text, &made.n_block_bytes) ||
@@ -155,11 +181,14 @@ static bp_status copy_locked(bp_registry *registry, const bp__context *ctx,
     }
     made.entries = made.block;
     made.children = (bp_child *)(void *)(made.entries + ctx->n_entries);
+    made.phases = (const char **)(void *)(made.children + ctx->n_children);
+    made.loops = (bp_loop *)(void *)(made.phases + ctx->n_phases);
     copying copy = {.registry = registry, .ctx = ctx};
-    copy.dims = (uint64_t *)(void *)(made.children + ctx->n_children);
+    copy.dims = (uint64_t *)(void *)(made.loops + ctx->n_loops);
     copy.names = (char *)(copy.dims + (size_t)ctx->n_entries + ctx->n_far_dims);
     copy.texts = copy.names + ctx->name_bytes;
     memcpy(copy.names, ctx->names, ctx->name_bytes);
+    copy_phases(&copy, &made);
     if (ctx->n_aliases != 0) {
         bp__roots_collect(registry, ctx);
     }

@@ -18,11 +18,12 @@ typedef struct job_node {
 
 struct bp_layout_job {
     bp_registry *registry;
-    bp_plan_mode mode;
+    bp_registry_options options;
     job_node *nodes; /* the last one is the factory that was asked for */
     size_t capacity;
     size_t n_nodes;
     size_t n_largest;  /* placements */
+    size_t n_phases;   /* most of one factory */
     bp_layout *result; /* owned; set by begin where nothing is to be done */
     bool is_run;
 };
@@ -56,6 +57,9 @@ static bp_status copy_context(bp_layout_job *job, bp__context *ctx,
     ctx->walk_node = (uint32_t)job->n_nodes++;
     if (ctx->n_entries > job->n_largest) {
         job->n_largest = ctx->n_entries;
+    }
+    if (ctx->n_phases > job->n_phases) {
+        job->n_phases = ctx->n_phases;
     }
     return BP_OK;
 }
@@ -128,7 +132,7 @@ bp_status bp_layout_job_begin(bp_registry *registry, bp_factory factory,
         return bp__refuse_memory(error);
     }
     job->registry = registry;
-    job->mode = registry->options.mode;
+    job->options = registry->options;
     bp__mutex_lock(&registry->lock);
     bp_status status = begin_locked(job, factory, error);
     bp__mutex_unlock(&registry->lock);
@@ -181,15 +185,15 @@ bp_status bp_layout_job_run(bp_layout_job *job, bp_error *error)
         return BP_OK;
     }
     bp__solve_scratch scratch;
-    if (!bp__solve_scratch_init(&scratch, &job->registry->alloc,
-                                job->n_largest)) {
+    if (!bp__solve_scratch_init(&scratch, &job->registry->alloc, job->n_largest,
+                                job->n_phases)) {
         return bp__refuse_memory(error);
     }
     bp_status status = BP_OK;
     for (size_t i = 0; i < job->n_nodes && status == BP_OK; i++) {
         job_node *node = &job->nodes[i];
         adopt_children(job, node->layout);
-        status = bp__layout_solve(node->layout, job->mode, &scratch, error);
+        status = bp__layout_solve(node->layout, &job->options, &scratch, error);
         if (status == BP_OK) {
             status = compare_previous(node, error);
         }

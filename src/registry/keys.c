@@ -50,7 +50,7 @@ static bool same_target(const bp__key_target *a, const bp__key_target *b)
 static bool meet(resolving *job, bp__context *ctx, uint32_t value,
                  bp__key_kind kind)
 {
-    if (value == BP__NONE || (value & BP__CHILD_BIT) != 0) {
+    if (!bp__value_is_entry(value)) {
         return false;
     }
     bp__key_target target = {ctx, value, kind,
@@ -115,7 +115,7 @@ static bool read_children(resolving *job, const bp__context *ctx, size_t at)
             continue;
         }
         uint32_t value = find_part(job, ctx, at, i);
-        if (value == BP__NONE || (value & BP__CHILD_BIT) == 0) {
+        if (!bp__value_is_child(value)) {
             continue;
         }
         uint32_t target = ctx->children[value & ~BP__CHILD_BIT].target;

@@ -24,13 +24,19 @@ static bool block_bytes(const bp__layout_size *size, size_t n_hidden,
     uint64_t placements;
     uint64_t children;
     uint64_t dims;
+    uint64_t phases;
+    uint64_t loops;
     return bp_mul((uint64_t)size->n_placements + n_hidden, sizeof(bp_placement),
                   &placements) &&
            bp_mul(size->n_children, sizeof(bp_child_region), &children) &&
            bp_mul(size->n_far_dims, sizeof(uint64_t), &dims) &&
+           bp_mul(size->n_phases, sizeof(const char *), &phases) &&
+           bp_mul(size->n_loops, sizeof(bp_loop), &loops) &&
            bp_add(sizeof(bp_layout), placements, n_fixed) &&
            bp_add(*n_fixed, children, n_fixed) &&
            bp_add(*n_fixed, dims, n_fixed) &&
+           bp_add(*n_fixed, phases, n_fixed) &&
+           bp_add(*n_fixed, loops, n_fixed) &&
            bp_add(*n_fixed, size->n_text_bytes, n_total) &&
            *n_total <= PTRDIFF_MAX;
 }
@@ -58,11 +64,17 @@ bp_layout *bp__layout_alloc(const bp_allocator *alloc,
     layout->n_placements = size->n_placements;
     layout->n_hidden = n_hidden;
     layout->n_children = size->n_children;
+    layout->n_phases = size->n_phases;
+    layout->n_loops = size->n_loops;
     char *at = (char *)(layout + 1);
     layout->placements = (bp_placement *)(void *)at;
     at += (size->n_placements + n_hidden) * sizeof(bp_placement);
     layout->children = (bp_child_region *)(void *)at;
     at += size->n_children * sizeof(bp_child_region);
+    layout->phases = (const char **)(void *)at;
+    at += size->n_phases * sizeof(const char *);
+    layout->loops = (bp_loop *)(void *)at;
+    at += size->n_loops * sizeof(bp_loop);
     room->dims = (uint64_t *)(void *)at;
     room->texts = at + size->n_far_dims * sizeof(uint64_t);
     for (int i = 0; i < BP_N_REGIONS; i++) {
@@ -84,6 +96,8 @@ void bp__layout_hide(bp_layout *layout)
                            .n_dims = 1,
                            .align = layout->precision.align,
                            .bytes_of = (uint32_t)(layout->n_placements + i),
+                           .first_phase = BP_ALWAYS,
+                           .last_phase = BP_ALWAYS,
                            .is_rollup = true};
     }
 }
@@ -207,6 +221,27 @@ size_t bp_layout_n_children(const bp_layout *layout)
 const bp_child_region *bp_layout_get_child(const bp_layout *layout, size_t i)
 {
     return i < layout->n_children ? &layout->children[i] : NULL;
+}
+
+size_t bp_layout_n_phases(const bp_layout *layout)
+{
+    return layout->n_phases;
+}
+
+const char *bp_layout_phase_name(const bp_layout *layout, size_t i)
+{
+    return i < layout->n_phases ? layout->phases[i] : NULL;
+}
+
+size_t bp_layout_n_loops(const bp_layout *layout)
+{
+    return layout->n_loops;
+}
+
+bp_loop bp_layout_get_loop(const bp_layout *layout, size_t i)
+{
+    return i < layout->n_loops ? layout->loops[i]
+                               : (bp_loop){BP_ALWAYS, BP_ALWAYS};
 }
 
 uint64_t bp_layout_version(const bp_layout *layout)

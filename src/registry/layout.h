@@ -43,6 +43,12 @@ struct bp_layout {
     bp_placement *placements;
     size_t n_children;
     bp_child_region *children;
+    size_t n_phases;
+    const char **phases;
+    size_t n_loops;
+    bp_loop *loops;
+    /* What the flattened tree has alive at once at least. A report. */
+    uint64_t flat_load[BP_N_REGIONS];
     _Atomic(bp__content *) content;
     _Atomic(bp__name_index *) index;
 };
@@ -51,6 +57,8 @@ struct bp_layout {
 typedef struct bp__layout_size {
     size_t n_placements;
     size_t n_children;
+    size_t n_phases;
+    size_t n_loops;
     size_t n_far_dims;
     size_t n_text_bytes;
 } bp__layout_size;
@@ -73,7 +81,8 @@ void bp__layout_hide(bp_layout *layout);
 const char *bp__room_text(bp__layout_room *room, const char *text,
                           size_t n_text);
 
-/* Sizes, alignments and element counts of roll-ups, from the children. */
+/* Sizes, alignments, element counts and lifetimes of roll-ups, from the
+ * children. */
 void bp__layout_size_rollups(bp_layout *layout);
 /* bytes, align and widest of every region, from placements that have their
  * offsets. Errors: TOO_LARGE. */
@@ -84,18 +93,33 @@ typedef struct bp__solve_scratch {
     uint64_t *sizes;
     uint64_t *aligns;
     uint64_t *offsets;
+    int64_t *first;
+    int64_t *last;
     uint32_t *which;
+    uint64_t *live; /* a phase each and one more */
     size_t n;
+    size_t n_live;
     bp_allocator alloc;
 } bp__solve_scratch;
 
 BP_MUST_USE bool bp__solve_scratch_init(bp__solve_scratch *scratch,
-                                        const bp_allocator *alloc, size_t n);
+                                        const bp_allocator *alloc, size_t n,
+                                        size_t n_phases);
 void bp__solve_scratch_fini(bp__solve_scratch *scratch);
 /* All offsets, regions and reports of a draft whose children are complete.
  * Errors: TOO_LARGE, NO_MEMORY. */
-bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
+bp_status bp__layout_solve(bp_layout *layout,
+                           const bp_registry_options *options,
                            bp__solve_scratch *scratch, bp_error *error);
+
+/* Whether no two buffers share bytes while both live. Errors: NO_MEMORY.
+ * overlap.c. */
+bp_status bp__layout_is_disjoint(const bp_layout *layout, bool *out,
+                                 bp_error *error);
+static inline bool bp__lives_always(uint32_t first_phase)
+{
+    return first_phase == BP_ALWAYS;
+}
 
 /* Whether kernels see the same. Cheaper than contents where children are
  * shared. Errors: NO_MEMORY. */

@@ -26,8 +26,12 @@
 
 #define BP__NONE UINT32_MAX
 /* In a context's map: the value is a child's place, not an entry's. */
-#define BP__CHILD_BIT   ((uint32_t)1 << 31)
-#define BP__MAX_ENTRIES (BP__CHILD_BIT - 8)
+#define BP__CHILD_BIT ((uint32_t)1 << 31)
+/* Likewise a phase's number. */
+#define BP__PHASE_BIT   ((uint32_t)1 << 30)
+#define BP__MAX_ENTRIES (BP__PHASE_BIT - 8)
+/* An entry's phases where it lives always. */
+#define BP__ALWAYS ((uint16_t)BP_MAX_PHASES)
 /* An entry's dtype that follows its factory's precision. */
 #define BP__FOLLOWS     UINT32_MAX
 #define BP__NO_OVERRIDE ((uint8_t)BP_N_LOCATIONS)
@@ -35,9 +39,10 @@
 #define BP__N_HIDDEN    2u
 
 enum {
-    BP__KEPT = 1,        /* settled */
-    BP__ZERO = 2,        /* as declared */
-    BP__CHOICE_SHIFT = 2 /* two bits: the bp_choice that was declared */
+    BP__KEPT = 1,         /* settled */
+    BP__ZERO = 2,         /* as declared */
+    BP__CHOICE_SHIFT = 2, /* two bits: the bp_choice that was declared */
+    BP__CARRIED = 16      /* as declared */
 };
 
 /* 48 bytes; a buffer costs one of these, its name and a map slot. */
@@ -52,16 +57,23 @@ typedef struct bp__entry {
     uint32_t same_as; /* entry, or BP__NONE */
     uint32_t child;   /* of a roll-up, or BP__NONE */
     float uses;
-    uint32_t prev;    /* in declaration order, or BP__NONE */
-    uint32_t next;    /* likewise; in a free place: the next free one */
-    uint16_t align;   /* as declared, 0: none */
-    uint8_t n_name;   /* bytes, without the NUL */
-    uint8_t n_dims;   /* 0: the place is free */
-    uint8_t location; /* as declared */
-    uint8_t override; /* or BP__NO_OVERRIDE */
+    uint32_t prev;  /* in declaration order, or BP__NONE */
+    uint32_t next;  /* likewise; in a free place: the next free one */
+    uint8_t n_name; /* bytes, without the NUL */
+    uint8_t n_dims; /* 0: the place is free */
     uint8_t flags;
-    uint8_t marks; /* bp__key_kind bits while an update is under way */
+    uint8_t location : 4;      /* as declared */
+    uint8_t override : 4;      /* or BP__NO_OVERRIDE */
+    uint32_t first_phase : 12; /* as declared, or both BP__ALWAYS */
+    uint32_t last_phase : 12;
+    uint32_t align_code : 4; /* as declared: 0 none, else 1 + its logarithm */
+    uint32_t marks : 4; /* bp__key_kind bits while an update is under way */
 } bp__entry;
+
+typedef struct bp__phase {
+    uint32_t name;   /* offset into names */
+    uint32_t n_name; /* bytes, without the NUL */
+} bp__phase;
 
 typedef struct bp__child {
     uint32_t name;   /* offset into names; BP__NONE: the place is free */
@@ -70,6 +82,8 @@ typedef struct bp__child {
     uint32_t back;   /* place in the target's backs */
     uint32_t rollups[BP__N_ROLLUPS];
     uint32_t next_free;
+    uint16_t first_phase; /* as an entry's */
+    uint16_t last_phase;
 } bp__child;
 
 /* Who counts on this context: child `child` of the context in slot `parent`. */
@@ -89,6 +103,7 @@ typedef struct bp__context {
     uint32_t head, tail;
     uint32_t n_entries;  /* roll-ups included */
     uint32_t n_aliases;  /* entries with a same_as */
+    uint32_t n_carried;  /* entries that are carried */
     uint32_t n_far_dims; /* dims in arrays of their own, over all entries */
     uint32_t next_id;
     uint64_t own_bytes; /* of all buffers that have bytes of their own */
@@ -108,6 +123,12 @@ typedef struct bp__context {
     bp__back *backs;
     size_t back_capacity;
     uint32_t n_backs;
+
+    uint32_t n_phases;
+    uint32_t n_loops;
+    bp__phase *phases; /* n_phases of them */
+    bp_loop *loops;    /* by first phase, the longer one first: no history */
+    size_t loop_capacity;
 
     bool is_stale; /* the snapshot was asked to be forgotten */
     uint64_t version;
@@ -193,6 +214,9 @@ bp_status bp__refuse_unknown(bp_error *error, const bp__context *ctx,
                              const char *name);
 bp_status bp__refuse_unknown_child(bp_error *error, const bp__context *ctx,
                                    const char *name);
+/* `owner` named it: a buffer, a child or "loop". */
+bp_status bp__refuse_unknown_phase(bp_error *error, const bp__context *ctx,
+                                   const char *owner, const char *name);
 
 /* ---- dtypes.c ---------------------------------------------------------- */
 
@@ -229,6 +253,29 @@ static inline const uint64_t *bp__entry_shape(const bp__entry *entry)
 static inline bool bp__entry_is_kept(const bp__entry *entry)
 {
     return (entry->flags & BP__KEPT) != 0;
+}
+/* As declared; 0: none. */
+static inline uint32_t bp__entry_said_align(const bp__entry *entry)
+{
+    return entry->align_code == 0 ? 0 : 1u << (entry->align_code - 1);
+}
+static inline void bp__entry_set_life(bp__entry *entry, uint16_t first,
+                                      uint16_t last)
+{
+    entry->first_phase = first & BP_MAX_PHASES;
+    entry->last_phase = last & BP_MAX_PHASES;
+}
+static inline bool bp__value_is_entry(uint32_t value)
+{
+    return value < BP__PHASE_BIT;
+}
+static inline bool bp__value_is_child(uint32_t value)
+{
+    return value != BP__NONE && (value & BP__CHILD_BIT) != 0;
+}
+static inline bool bp__value_is_phase(uint32_t value)
+{
+    return value >= BP__PHASE_BIT && value < BP__CHILD_BIT;
 }
 static inline bool bp__entry_is_buffer(const bp__entry *entry)
 {
@@ -313,6 +360,40 @@ extern const bp_location bp__rollup_location[BP__N_ROLLUPS];
 bp_status bp__context_validate(const bp_registry *registry,
                                const bp__context *ctx, uint64_t *own_bytes,
                                bp_error *error);
+
+/* ---- phases.c ---------------------------------------------------------- */
+
+/* Two names to two numbers, both BP__ALWAYS for no names. Errors:
+ * UNKNOWN_PHASE, BAD_LIFE. */
+bp_status bp__phases_find(const bp__context *ctx, const char *owner,
+                          const char *first, const char *last,
+                          uint16_t *out_first, uint16_t *out_last,
+                          bp_error *error);
+/* Whether that is what bp__phases_find would find. */
+bool bp__phases_are(const bp__context *ctx, uint16_t has_first,
+                    uint16_t has_last, const char *first, const char *last);
+/* NULL for BP__ALWAYS. */
+const char *bp__phase_name(const bp__context *ctx, uint32_t phase);
+
+/* ---- lifetimes.c ------------------------------------------------------- */
+
+/* Both included; both BP_ALWAYS: always. */
+typedef struct bp__span {
+    uint32_t first;
+    uint32_t last;
+} bp__span;
+
+/* The innermost loop around these phases, or NULL. */
+const bp_loop *bp__loop_around(const bp_loop *loops, size_t n, uint32_t first,
+                               uint32_t last);
+/* What the entry's own declaration says, the carrying loop included. */
+bp__span bp__span_declared(const bp__context *ctx, const bp__entry *entry);
+/* The least span over both. */
+bp__span bp__span_join(bp__span a, bp__span b);
+/* On to the end of each loop that it runs into from before. */
+bp__span bp__span_settle(const bp_loop *loops, size_t n, bp__span span);
+/* Loops in order, disjoint or nested. */
+bool bp__loops_fit(const bp_loop *loops, size_t n, uint32_t n_phases);
 
 /* ---- keys.c ------------------------------------------------------------ */
 

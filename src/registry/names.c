@@ -135,7 +135,9 @@ static void compact_names(bp__context *ctx)
         uint32_t value = bp__context_find(ctx, bp__hash_text(name), name);
         uint32_t *owner = NULL;
         if (value != BP__NONE) {
-            owner = (value & BP__CHILD_BIT) != 0
+            owner = bp__value_is_phase(value)
+                        ? &ctx->phases[value & ~BP__PHASE_BIT].name
+                    : bp__value_is_child(value)
                         ? &ctx->children[value & ~BP__CHILD_BIT].name
                         : &ctx->entries[value].name;
         }

@@ -8,7 +8,7 @@
 /* Format of a pack: magic, u32 number of layouts, every layout as u64 n_bytes
  * and content (children first, depth first from the root, each distinct one
  * once, the root last), BLAKE2b-128 of all that. Numbers little-endian. */
-#define BP__PACK_MAGIC   "BAYPLAN1"
+#define BP__PACK_MAGIC   "BAYPLAN2"
 #define BP__PACK_N_MAGIC 8u
 #define BP__PACK_LEAST   (BP__PACK_N_MAGIC + 4 + BP_DIGEST_BYTES)
 

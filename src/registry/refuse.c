@@ -61,6 +61,25 @@ bp_status bp__refuse_unknown(bp_error *error, const bp__context *ctx,
     return finish_list(error, ctx, name, BP_UNKNOWN_BUFFER, &text, message);
 }
 
+bp_status bp__refuse_unknown_phase(bp_error *error, const bp__context *ctx,
+                                   const char *owner, const char *name)
+{
+    if (error == NULL) {
+        return BP_UNKNOWN_PHASE;
+    }
+    char message[sizeof error->text];
+    bp_text text;
+    bp__text_init_bounded(&text, message, sizeof message);
+    bp__text_printf(&text, "%s has no phase '%s', which '%s' names (has: ",
+                    bp__context_type(ctx), name, owner);
+    for (uint32_t i = 0; i < ctx->n_phases && !text.is_cut; i++) {
+        bp__text_put(&text, i == 0 ? "" : ", ");
+        bp__text_put(&text, bp__phase_name(ctx, i));
+    }
+    bp__text_put(&text, ctx->n_phases == 0 ? "none" : "");
+    return finish_list(error, ctx, owner, BP_UNKNOWN_PHASE, &text, message);
+}
+
 bp_status bp__refuse_unknown_child(bp_error *error, const bp__context *ctx,
                                    const char *name)
 {

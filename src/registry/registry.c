@@ -38,11 +38,6 @@ bp_status bp_registry_new(const bp_registry_options *options,
     if (options != NULL) {
         chosen = *options;
     }
-    if (chosen.mode == BP_PLAN_FAST || chosen.mode == BP_PLAN_OPTIMAL) {
-        return bp_fail(error, BP_NOT_YET,
-                       "planning mode '%s' is not yet supported",
-                       bp_plan_mode_name(chosen.mode));
-    }
     if ((unsigned)chosen.mode >= BP_N_PLAN_MODES) {
         return bp_fail(error, BP_BAD_VALUE, "%d is no planning mode",
                        (int)chosen.mode);
@@ -156,6 +151,8 @@ void bp__context_free(bp_registry *registry, bp__context *ctx)
     bp__free_array(alloc, ctx->children, ctx->child_capacity,
                    sizeof *ctx->children);
     bp__free_array(alloc, ctx->backs, ctx->back_capacity, sizeof *ctx->backs);
+    bp__free_array(alloc, ctx->phases, ctx->n_phases, sizeof *ctx->phases);
+    bp__free_array(alloc, ctx->loops, ctx->loop_capacity, sizeof *ctx->loops);
     bp__free_array(alloc, ctx, 1, sizeof *ctx);
 }
 

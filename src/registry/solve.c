@@ -12,15 +12,23 @@
 /* ---- scratch ----------------------------------------------------------- */
 
 bool bp__solve_scratch_init(bp__solve_scratch *scratch,
-                            const bp_allocator *alloc, size_t n)
+                            const bp_allocator *alloc, size_t n,
+                            size_t n_phases)
 {
-    *scratch = (bp__solve_scratch){.n = n, .alloc = *alloc};
+    *scratch =
+        (bp__solve_scratch){.n = n, .n_live = n_phases + 2, .alloc = *alloc};
+    scratch->first = bp__alloc_array(alloc, n, sizeof *scratch->first);
+    scratch->last = bp__alloc_array(alloc, n, sizeof *scratch->last);
+    scratch->live =
+        bp__alloc_array(alloc, scratch->n_live, sizeof *scratch->live);
     scratch->sizes = bp__alloc_array(alloc, n, sizeof *scratch->sizes);
     scratch->aligns = bp__alloc_array(alloc, n, sizeof *scratch->aligns);
     scratch->offsets = bp__alloc_array(alloc, n, sizeof *scratch->offsets);
     scratch->which = bp__alloc_array(alloc, n, sizeof *scratch->which);
     if (scratch->sizes == NULL || scratch->aligns == NULL ||
-        scratch->offsets == NULL || scratch->which == NULL) {
+        scratch->offsets == NULL || scratch->which == NULL ||
+        scratch->first == NULL || scratch->last == NULL ||
+        scratch->live == NULL) {
         bp__solve_scratch_fini(scratch);
         return false;
     }
@@ -35,6 +43,10 @@ void bp__solve_scratch_fini(bp__solve_scratch *scratch)
     bp__free_array(alloc, scratch->offsets, scratch->n,
                    sizeof *scratch->offsets);
     bp__free_array(alloc, scratch->which, scratch->n, sizeof *scratch->which);
+    bp__free_array(alloc, scratch->first, scratch->n, sizeof *scratch->first);
+    bp__free_array(alloc, scratch->last, scratch->n, sizeof *scratch->last);
+    bp__free_array(alloc, scratch->live, scratch->n_live,
+                   sizeof *scratch->live);
     *scratch = (bp__solve_scratch){0};
 }
 
@@ -67,6 +79,9 @@ void bp__layout_size_rollups(bp_layout *layout)
         place->n_bytes = region->n_bytes;
         place->align = region->align;
         place->n_items = region->n_bytes / item + (region->n_bytes % item != 0);
+        if (region->kept_bytes != 0) {
+            place->first_phase = place->last_phase = BP_ALWAYS;
+        }
     }
 }
 
@@ -92,6 +107,10 @@ static bool add_placement(bp_layout *layout, size_t i, const bp_layout *child)
     if (widest > region->widest) {
         region->widest = widest;
     }
+    region->kept_bytes +=
+        child != NULL ? child->regions[place->location].kept_bytes
+        : place->is_kept && place->bytes_of == i ? place->n_bytes
+                                                 : 0;
     uint64_t end;
     if (place->location == BP_LOCAL) {
         end = region->n_bytes;
@@ -160,12 +179,13 @@ bp_status bp__layout_measure(bp_layout *layout, bp_error *error)
 
 /* ---- planning ---------------------------------------------------------- */
 
-/* The blocks of one region: what has bytes of its own there. */
+/* The blocks of one region: what has bytes of its own there. *is_phased: not
+ * all of them live always. */
 static size_t gather(const bp_layout *layout, bp_location location,
-                     bp__solve_scratch *scratch, uint64_t *own_bytes)
+                     bp__solve_scratch *scratch, bool *is_phased)
 {
     size_t n = 0;
-    *own_bytes = 0;
+    *is_phased = false;
     for (size_t i = 0; i < layout->n_placements; i++) {
         const bp_placement *place = &layout->placements[i];
         if (place->location != location || place->bytes_of != i) {
@@ -173,31 +193,94 @@ static size_t gather(const bp_layout *layout, bp_location location,
         }
         scratch->sizes[n] = place->n_bytes;
         scratch->aligns[n] = place->align;
+        bool is_always = bp__lives_always(place->first_phase);
+        scratch->first[n] = is_always ? 0 : (int64_t)place->first_phase;
+        scratch->last[n] = is_always ? (int64_t)layout->n_phases
+                                     : (int64_t)place->last_phase + 1;
         scratch->which[n++] = (uint32_t)i;
-        *own_bytes += place->is_rollup ? 0 : place->n_bytes;
+        *is_phased = *is_phased || !is_always;
     }
     return n;
 }
 
-/* What the tree needs at least if the children's blocks could be mixed with
- * ours: bytes alone, since the holes of one factory may hold buffers of
- * another. */
-static uint64_t flat_bound(const bp_layout *layout, bp_location location,
-                           uint64_t own_bytes)
+/* Bytes that live from phase to phase, as differences: sums below the height
+ * of a plan come out right even where a difference has wrapped. */
+static void add_life(const bp_layout *layout, uint64_t *live, uint32_t first,
+                     uint32_t last, uint64_t n_bytes)
 {
-    uint64_t below = 0;
-    for (size_t i = 0; i < layout->n_children; i++) {
-        below += layout->children[i].layout->regions[location].flat_lower_bound;
+    bool is_always = bp__lives_always(first);
+    live[is_always ? 0 : first] += n_bytes;
+    live[is_always ? layout->n_phases + 1 : last + 1] -= n_bytes;
+}
+
+/* What a child has alive at once while it is called; outside, what it keeps. */
+static void add_child_life(const bp_layout *layout, uint64_t *live,
+                           const bp_child_region *child, bp_location location)
+{
+    uint64_t kept = child->layout->regions[location].kept_bytes;
+    add_life(layout, live, BP_ALWAYS, BP_ALWAYS, kept);
+    add_life(layout, live, child->first_phase, child->last_phase,
+             child->layout->flat_load[location] - kept);
+}
+
+/* The load, if the children's blocks could be mixed with ours: in each phase
+ * all that lives in it conflicts with each other, and of a child at least its
+ * own such load. Bytes alone, no padding: another's bytes may fill that. */
+static uint64_t flat_load(const bp_layout *layout, bp_location location,
+                          bp__solve_scratch *scratch)
+{
+    uint64_t *live = scratch->live;
+    memset(live, 0, (layout->n_phases + 2) * sizeof *live);
+    for (size_t i = 0; i < layout->n_placements; i++) {
+        const bp_placement *place = &layout->placements[i];
+        if (place->location == location && place->bytes_of == i &&
+            !place->is_rollup) {
+            add_life(layout, live, place->first_phase, place->last_phase,
+                     place->n_bytes);
+        }
     }
-    return own_bytes + below;
+    for (size_t i = 0; i < layout->n_children; i++) {
+        add_child_life(layout, live, &layout->children[i], location);
+    }
+    uint64_t now = 0;
+    uint64_t most = 0;
+    /* Without phases there is one moment. */
+    for (size_t i = 0; i < layout->n_phases + (layout->n_phases == 0); i++) {
+        now += live[i];
+        most = now > most ? now : most;
+    }
+    return most;
+}
+
+/* A flattened plan holds a flattened plan of each child. */
+static void bound_flat(bp_layout *layout, bp_location location,
+                       bp__solve_scratch *scratch)
+{
+    bp_region *region = &layout->regions[location];
+    uint64_t below = 0;
+    bool is_rigid = false;
+    for (size_t i = 0; i < layout->n_children; i++) {
+        const bp_region *child = &layout->children[i].layout->regions[location];
+        is_rigid = is_rigid || child->n_bytes != 0;
+        below =
+            child->flat_lower_bound > below ? child->flat_lower_bound : below;
+    }
+    if (!is_rigid) {
+        layout->flat_load[location] = region->load;
+        region->flat_lower_bound = region->lower_bound;
+        return;
+    }
+    uint64_t load = flat_load(layout, location, scratch);
+    layout->flat_load[location] = load;
+    region->flat_lower_bound = load > below ? load : below;
 }
 
 static bp_status plan_region(bp_layout *layout, bp_location location,
-                             bp_plan_mode mode, bp__solve_scratch *scratch,
-                             bp_error *error)
+                             const bp_registry_options *options,
+                             bp__solve_scratch *scratch, bp_error *error)
 {
-    uint64_t own_bytes;
-    size_t n = gather(layout, location, scratch, &own_bytes);
+    bool is_phased;
+    size_t n = gather(layout, location, scratch, &is_phased);
     bp_region *region = &layout->regions[location];
     if (n == 0) {
         return BP_OK; /* optimal as it is: nothing */
@@ -205,7 +288,10 @@ static bp_status plan_region(bp_layout *layout, bp_location location,
     bp_plan_request request = {.n = n,
                                .sizes = scratch->sizes,
                                .aligns = scratch->aligns,
-                               .mode = mode};
+                               .first = is_phased ? scratch->first : NULL,
+                               .last = is_phased ? scratch->last : NULL,
+                               .mode = options->mode,
+                               .node_budget = options->node_budget};
     bp_plan_result result;
     bp_status status = bp_plan_run(&request, &scratch->alloc, scratch->offsets,
                                    &result, error);
@@ -219,7 +305,7 @@ static bp_status plan_region(bp_layout *layout, bp_location location,
     }
     region->load = result.load;
     region->lower_bound = result.lower_bound;
-    region->flat_lower_bound = flat_bound(layout, location, own_bytes);
+    bound_flat(layout, location, scratch);
     region->status = result.status;
     return BP_OK;
 }
@@ -241,7 +327,8 @@ static void spread_offsets(bp_layout *layout)
     }
 }
 
-bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
+bp_status bp__layout_solve(bp_layout *layout,
+                           const bp_registry_options *options,
                            bp__solve_scratch *scratch, bp_error *error)
 {
     static const bp_location planned[] = {BP_SHARED, BP_BLOCK,
@@ -249,7 +336,7 @@ bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
     bp__layout_size_rollups(layout);
     bp_status status = BP_OK;
     for (size_t i = 0; status == BP_OK && i < 3; i++) {
-        status = plan_region(layout, planned[i], mode, scratch, error);
+        status = plan_region(layout, planned[i], options, scratch, error);
     }
     if (status != BP_OK) {
         return status;

@@ -68,7 +68,8 @@ typedef struct record {
     span name;
     uint64_t offsets[BP__N_ROLLUPS]; /* a buffer's is the first */
     /* a buffer's */
-    uint8_t location, flags, n_dims;
+    uint8_t location, flags, n_dims; /* flags: a child's as well */
+    uint32_t first, last; /* both BP_ALWAYS: always; a child's as well */
     uint32_t align, bytes_of;
     const uint8_t *dims;
     dtype_record dtype;
@@ -135,7 +136,26 @@ static dtype_record take_dtype(reader *in)
     return dtype;
 }
 
-static void take_buffer(reader *in, const dtype_record *precision, record *out)
+typedef struct heading {
+    uint32_t n_placements;
+    uint32_t n_children;
+    uint32_t n_phases;
+    uint32_t n_loops;
+    dtype_record precision;
+} heading;
+
+static void take_life(reader *in, const heading *head, record *out)
+{
+    out->first = out->last = BP_ALWAYS;
+    if ((out->flags & BP__SEEN_LIFE) != 0) {
+        out->first = (uint32_t)take_number(in, 4);
+        out->last = (uint32_t)take_number(in, 4);
+        in->is_bad =
+            in->is_bad || out->first > out->last || out->last >= head->n_phases;
+    }
+}
+
+static void take_buffer(reader *in, const heading *head, record *out)
 {
     out->location = (uint8_t)take_number(in, 1);
     out->flags = (uint8_t)take_number(in, 1);
@@ -145,10 +165,15 @@ static void take_buffer(reader *in, const dtype_record *precision, record *out)
     out->offsets[0] = take_number(in, 8);
     out->dims = take(in, 8u * (uint64_t)out->n_dims);
     out->name = take_name(in, 0);
-    out->dtype =
-        (out->flags & BP__SEEN_PRECISION) != 0 ? *precision : take_dtype(in);
+    out->dtype = (out->flags & BP__SEEN_PRECISION) != 0 ? head->precision
+                                                        : take_dtype(in);
+    take_life(in, head, out);
     bool is_kept = (out->flags & BP__SEEN_KEPT) != 0;
-    if (out->location >= BP_N_REGIONS || out->flags > 7 || out->n_dims < 1 ||
+    bool is_carried = (out->flags & BP__SEEN_CARRIED) != 0;
+    bool is_phased = out->first != BP_ALWAYS;
+    if (out->location >= BP_N_REGIONS || out->flags > BP__SEEN_ALL ||
+        (is_kept && is_phased) ||
+        (is_carried && (out->flags & BP__SEEN_ZERO) != 0) || out->n_dims < 1 ||
         out->n_dims > BP_MAX_DIMS || !bp_is_power_of_two(out->align) ||
         out->align > BP_MAX_ALIGN || out->align < out->dtype.align ||
         (out->offsets[0] & (out->align - 1u)) != 0 ||
@@ -158,7 +183,7 @@ static void take_buffer(reader *in, const dtype_record *precision, record *out)
     }
 }
 
-static void take_child(reader *in, record *out)
+static void take_child(reader *in, const heading *head, record *out)
 {
     for (size_t i = 0; i < BP__N_ROLLUPS; i++) {
         out->offsets[i] = take_number(in, 8);
@@ -166,16 +191,19 @@ static void take_child(reader *in, record *out)
     }
     out->name = take_name(in, strlen(bp__rollup_suffix[BP__N_ROLLUPS - 1]));
     out->digest = take(in, BP_DIGEST_BYTES);
+    out->flags = (uint8_t)take_number(in, 1);
+    take_life(in, head, out);
+    in->is_bad = in->is_bad || (out->flags & ~BP__SEEN_LIFE) != 0;
 }
 
 /* False: the data end here or say what cannot be. */
-static bool take_record(reader *in, const dtype_record *precision, record *out)
+static bool take_record(reader *in, const heading *head, record *out)
 {
     *out = (record){.kind = (uint8_t)take_number(in, 1)};
     if (out->kind == BP__IS_BUFFER) {
-        take_buffer(in, precision, out);
+        take_buffer(in, head, out);
     } else if (out->kind == BP__IS_CHILD) {
-        take_child(in, out);
+        take_child(in, head, out);
     } else {
         in->is_bad = true;
     }
@@ -183,12 +211,6 @@ static bool take_record(reader *in, const dtype_record *precision, record *out)
 }
 
 /* ---- one layout -------------------------------------------------------- */
-
-typedef struct heading {
-    uint32_t n_placements;
-    uint32_t n_children;
-    dtype_record precision;
-} heading;
 
 static bool take_heading(reader *in, heading *out)
 {
@@ -198,7 +220,32 @@ static bool take_heading(reader *in, heading *out)
     }
     out->n_placements = (uint32_t)take_number(in, 4);
     out->n_children = (uint32_t)take_number(in, 4);
+    out->n_phases = (uint32_t)take_number(in, 4);
+    out->n_loops = (uint32_t)take_number(in, 4);
     out->precision = take_dtype(in);
+    return !in->is_bad && out->n_phases <= BP_MAX_PHASES;
+}
+
+/* Phases are read once to be measured and once to be kept: layout NULL, then
+ * room NULL. Loops have a fixed size. */
+static bool take_phases(reader *in, const heading *head, bp__layout_size *size,
+                        bp_layout *layout, bp__layout_room *room)
+{
+    for (uint32_t i = 0; i < head->n_phases && !in->is_bad; i++) {
+        span name = take_name(in, 0);
+        if (layout == NULL) {
+            size->n_text_bytes += name.n_bytes + 1;
+        } else {
+            layout->phases[i] = bp__room_text(room, name.text, name.n_bytes);
+        }
+    }
+    const uint8_t *loops = take(in, 8 * (uint64_t)head->n_loops);
+    for (uint32_t i = 0; loops != NULL && layout != NULL && i < head->n_loops;
+         i++) {
+        reader one = {loops + 8 * (size_t)i, 8, false};
+        layout->loops[i].first = (uint32_t)take_number(&one, 4);
+        layout->loops[i].last = (uint32_t)take_number(&one, 4);
+    }
     return !in->is_bad;
 }
 
@@ -206,10 +253,15 @@ static bool take_heading(reader *in, heading *out)
 static bool measure(reader in, const heading *head, bp__layout_size *out)
 {
     uint64_t n_placements = 0;
-    *out = (bp__layout_size){.n_text_bytes = head->precision.text.n_bytes + 1};
+    *out = (bp__layout_size){.n_text_bytes = head->precision.text.n_bytes + 1,
+                             .n_phases = head->n_phases,
+                             .n_loops = head->n_loops};
+    if (!take_phases(&in, head, out, NULL, NULL)) {
+        return false;
+    }
     while (n_placements < head->n_placements) {
         record one;
-        if (!take_record(&in, &head->precision, &one)) {
+        if (!take_record(&in, head, &one)) {
             return false;
         }
         if (one.kind == BP__IS_CHILD) {
@@ -245,6 +297,9 @@ static bool fill_buffer(bp_layout *layout, size_t at, const record *one,
     place->offset_bytes = one->offsets[0];
     place->is_zero = (one->flags & BP__SEEN_ZERO) != 0;
     place->is_kept = (one->flags & BP__SEEN_KEPT) != 0;
+    place->is_carried = (one->flags & BP__SEEN_CARRIED) != 0;
+    place->first_phase = one->first;
+    place->last_phase = one->last;
     place->dtype = layout->precision;
     if ((one->flags & BP__SEEN_PRECISION) == 0) {
         place->dtype = (bp_dtype){
@@ -277,26 +332,70 @@ static bool fill_child(bp_layout *layout, size_t at, size_t number,
         return false;
     }
     region->layout = bp_layout_ref(child);
+    region->first_phase = one->first;
+    region->last_phase = one->last;
     for (uint32_t i = 0; i < BP__N_ROLLUPS; i++) {
         bp_placement *place = &layout->placements[at + i];
         char name[BP_MAX_NAME + 1];
         int n = snprintf(name, sizeof name, "%s%s", region->name,
                          bp__rollup_suffix[i]);
         bp_location location = bp__rollup_location[i];
-        *place = (bp_placement){.name = bp__room_text(room, name, (size_t)n),
-                                .shape = &place->n_items,
-                                .offset_bytes = one->offsets[i],
-                                .dtype = layout->precision,
-                                .location = location,
-                                .n_dims = 1,
-                                .bytes_of = (uint32_t)(at + i),
-                                .is_rollup = true};
+        bool is_always = location == BP_PERSISTENT_LOCAL;
+        *place =
+            (bp_placement){.name = bp__room_text(room, name, (size_t)n),
+                           .shape = &place->n_items,
+                           .offset_bytes = one->offsets[i],
+                           .dtype = layout->precision,
+                           .location = location,
+                           .n_dims = 1,
+                           .bytes_of = (uint32_t)(at + i),
+                           .first_phase = is_always ? BP_ALWAYS : one->first,
+                           .last_phase = is_always ? BP_ALWAYS : one->last,
+                           .is_rollup = true};
         region->offset_bytes[location] = one->offsets[i];
         if ((one->offsets[i] & (child->regions[location].align - 1u)) != 0) {
             return false;
         }
     }
     return true;
+}
+
+/* Nothing ends inside a loop that it runs into, and what is carried has a loop
+ * to be carried through. */
+static bool is_settled(const bp_layout *layout, uint32_t first, uint32_t last,
+                       bool is_carried)
+{
+    bp__span was = {first, last};
+    bool has_loop = false;
+    for (size_t i = 0; i < layout->n_loops; i++) {
+        has_loop =
+            has_loop || first == BP_ALWAYS ||
+            (first <= layout->loops[i].first && layout->loops[i].last <= last);
+    }
+    return (has_loop || !is_carried) &&
+           bp__span_settle(layout->loops, layout->n_loops, was).last == last;
+}
+
+static bool are_phases_consistent(const bp_layout *layout)
+{
+    for (size_t i = 0; i < layout->n_phases; i++) {
+        const char *name = layout->phases[i];
+        if (bp_layout_find(layout, name) != NULL) {
+            return false;
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(layout->phases[k], name) == 0) {
+                return false;
+            }
+        }
+        for (size_t k = 0; k < layout->n_children; k++) {
+            if (strcmp(layout->children[k].name, name) == 0) {
+                return false;
+            }
+        }
+    }
+    return bp__loops_fit(layout->loops, layout->n_loops,
+                         (uint32_t)layout->n_phases);
 }
 
 /* A group of aliases is consistent; no name occurs twice. */
@@ -314,60 +413,33 @@ static bool is_consistent(const bp_layout *layout)
             root->location != place->location ||
             root->offset_bytes != place->offset_bytes ||
             root->align != place->align || root->is_kept != place->is_kept ||
+            root->first_phase != place->first_phase ||
+            root->last_phase != place->last_phase ||
+            root->is_carried != place->is_carried ||
+            !is_settled(layout, place->first_phase, place->last_phase,
+                        place->is_carried) ||
             root->n_bytes < place->n_bytes) {
             return false;
         }
     }
     for (size_t i = 0; i < layout->n_children; i++) {
-        if (bp_layout_find(layout, layout->children[i].name) != NULL) {
+        const bp_child_region *child = &layout->children[i];
+        if (bp_layout_find(layout, child->name) != NULL ||
+            !is_settled(layout, child->first_phase, child->last_phase, false)) {
             return false;
         }
     }
-    return true;
+    return are_phases_consistent(layout);
 }
 
-typedef struct block {
-    uint64_t location, begin, end;
-} block;
-
-static int compare_blocks(const void *a, const void *b)
-{
-    const block *x = a;
-    const block *y = b;
-    if (x->location != y->location) {
-        return x->location < y->location ? -1 : 1;
-    }
-    return (x->begin > y->begin) - (x->begin < y->begin);
-}
-
-/* No two blocks share bytes: all are alive at once. Errors: BAD_DATA,
- * NO_MEMORY. */
+/* No two share bytes while both live. Errors: BAD_DATA, NO_MEMORY. */
 static bp_status check_disjoint(const bp_layout *layout, bp_error *error)
 {
-    const bp_allocator *alloc = &layout->alloc;
-    block *blocks =
-        bp__alloc_array(alloc, layout->n_placements, sizeof *blocks);
-    if (blocks == NULL) {
-        return bp__refuse_memory(error);
-    }
-    size_t n = 0;
-    for (size_t i = 0; i < layout->n_placements; i++) {
-        const bp_placement *place = &layout->placements[i];
-        if (place->location != BP_LOCAL && place->bytes_of == i &&
-            place->n_bytes != 0) {
-            blocks[n++] = (block){place->location, place->offset_bytes,
-                                  place->offset_bytes + place->n_bytes};
-        }
-    }
-    qsort(blocks, n, sizeof *blocks, compare_blocks);
-    bool is_disjoint = true;
-    for (size_t i = 1; i < n; i++) {
-        is_disjoint =
-            is_disjoint && (blocks[i].location != blocks[i - 1].location ||
-                            blocks[i].begin >= blocks[i - 1].end);
-    }
-    bp__free_array(alloc, blocks, layout->n_placements, sizeof *blocks);
-    return is_disjoint ? BP_OK : bad_data(error, "two buffers share bytes");
+    bool is_disjoint = false;
+    bp_status status = bp__layout_is_disjoint(layout, &is_disjoint, error);
+    return status != BP_OK || is_disjoint
+               ? status
+               : bad_data(error, "two buffers share bytes");
 }
 
 static bool fill(bp_layout *layout, reader in, const heading *head,
@@ -378,10 +450,13 @@ static bool fill(bp_layout *layout, reader in, const heading *head,
                                  head->precision.text.n_bytes),
                    head->precision.n_bytes, head->precision.align};
     bp__layout_hide(layout);
+    if (!take_phases(&in, head, NULL, layout, room)) {
+        return false;
+    }
     size_t n_children = 0;
     for (size_t at = 0; at < layout->n_placements;) {
         record one;
-        if (!take_record(&in, &head->precision, &one)) {
+        if (!take_record(&in, head, &one)) {
             return false;
         }
         if (one.kind == BP__IS_CHILD) {

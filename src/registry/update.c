@@ -148,7 +148,7 @@ static bp_status check_doubles(updating *job, one_change *later,
     bp__entry *entry = entry_of(later);
     uint8_t mark = (uint8_t)(1u << later->target.kind);
     if ((entry->marks & mark) == 0) {
-        entry->marks |= mark;
+        entry->marks = (entry->marks | mark) & 15u;
         return BP_OK;
     }
     const one_change *first = job->changes;
@@ -215,7 +215,7 @@ static void exchange(one_change *change)
     bp__entry *entry = entry_of(change);
     if (change->target.kind == BP__KEY_LOCATION) {
         uint8_t override = entry->override;
-        entry->override = change->override;
+        entry->override = change->override & 15u;
         change->override = override;
         return;
     }

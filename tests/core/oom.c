@@ -122,28 +122,75 @@ static bp_status unregister_all(state *s)
     return bp_registry_unregister_all(s->it.registry, s->f[0], &s->it.error);
 }
 
+static bp_status declare_phases(state *s)
+{
+    static const char *const names[] = {"predict", "solve", "commit"};
+    return bp_registry_phases(s->it.registry, s->f[0], names, 3, &s->it.error);
+}
+
+static bp_status change_phases(state *s)
+{
+    static const char *const names[] = {
+        "before_all", "predict", "a_phase_with_a_long_name_to_make_room_for",
+        "solve", "commit"};
+    return bp_registry_phases(s->it.registry, s->f[0], names, 5, &s->it.error);
+}
+
+static bp_status declare_loop(state *s)
+{
+    return bp_registry_loop(s->it.registry, s->f[0], "solve", "commit",
+                            &s->it.error);
+}
+
+static bp_status register_live(state *s)
+{
+    uint64_t shape;
+    bp_buffer_spec spec = spec_of("work", &shape, 5, BP_SHARED);
+    spec.first_phase = "solve";
+    spec.is_carried = true;
+    return bp_registry_register(s->it.registry, s->f[0], &spec, NULL,
+                                &s->it.error);
+}
+
+static bp_status call_child_3(state *s)
+{
+    return bp_registry_add_child(s->it.registry, s->f[0], s->f[3], "other",
+                                 "predict", NULL, &s->it.error);
+}
+
+static bp_status hazards(state *s)
+{
+    bp_hazard *list = NULL;
+    size_t n = 0;
+    bp_status status = bp_layout_hazards(s->layout, 2, &list, &n, &s->it.error);
+    if (status == BP_OK) {
+        bp_layout_hazards_free(s->layout, list, n);
+    }
+    return status;
+}
+
 static bp_status add_child_1(state *s)
 {
-    return bp_registry_add_child(s->it.registry, s->f[0], s->f[1], "kid",
-                                 &s->it.error);
+    return bp_registry_add_child(s->it.registry, s->f[0], s->f[1], "kid", NULL,
+                                 NULL, &s->it.error);
 }
 
 static bp_status add_child_2(state *s)
 {
-    return bp_registry_add_child(s->it.registry, s->f[1], s->f[2], "kid",
-                                 &s->it.error);
+    return bp_registry_add_child(s->it.registry, s->f[1], s->f[2], "kid", NULL,
+                                 NULL, &s->it.error);
 }
 
 static bp_status add_child_3(state *s)
 {
     return bp_registry_add_child(s->it.registry, s->f[0], s->f[3], "other",
-                                 &s->it.error);
+                                 NULL, NULL, &s->it.error);
 }
 
 static bp_status replace_child(state *s)
 {
     return bp_registry_add_child(s->it.registry, s->f[0], s->f[2], "other",
-                                 &s->it.error);
+                                 NULL, NULL, &s->it.error);
 }
 
 static bp_status remove_child(state *s)
@@ -333,24 +380,69 @@ static bp_status find(state *s)
 }
 
 static const step steps[] = {
-    open_0,           open_1,         open_2,
-    open_3,           register_plain, register_shaped,
-    register_next,    register_next,  register_next,
-    register_next,    register_next,  register_next,
-    register_next,    replace_shaped, register_alias,
-    add_child_1,      add_child_2,    add_child_3,
-    copy_entries,     register_extra, dump,
-    copy_layout,      digest,         find,
-    set_precision,    dry_run,        update_tree,
-    copy_layout,      invalidate,     copy_layout,
-    rebuild_child,    copy_layout,    pack,
-    unpack,           compare,        reset,
-    job_begin,        job_run,        replace_child,
-    copy_layout,      close_2,        copy_layout,
-    digest,           pack,           unpack,
-    compare,          new_empty,      remove_child,
-    unregister_all,   register_plain, replace_plain_by_shaped,
-    unregister_plain, copy_layout,
+    open_0,
+    open_1,
+    open_2,
+    open_3,
+    register_plain,
+    register_shaped,
+    register_next,
+    register_next,
+    register_next,
+    register_next,
+    register_next,
+    register_next,
+    register_next,
+    replace_shaped,
+    register_alias,
+    add_child_1,
+    add_child_2,
+    add_child_3,
+    copy_entries,
+    register_extra,
+    dump,
+    copy_layout,
+    declare_phases,
+    declare_loop,
+    register_live,
+    call_child_3,
+    copy_layout,
+    change_phases,
+    copy_entries,
+    dump,
+    copy_layout,
+    hazards,
+    digest,
+    find,
+    set_precision,
+    dry_run,
+    update_tree,
+    copy_layout,
+    invalidate,
+    copy_layout,
+    rebuild_child,
+    copy_layout,
+    pack,
+    unpack,
+    compare,
+    reset,
+    job_begin,
+    job_run,
+    replace_child,
+    copy_layout,
+    close_2,
+    copy_layout,
+    digest,
+    pack,
+    unpack,
+    compare,
+    new_empty,
+    remove_child,
+    unregister_all,
+    register_plain,
+    replace_plain_by_shaped,
+    unregister_plain,
+    copy_layout,
 };
 enum { N_STEPS = sizeof steps / sizeof steps[0] };
 

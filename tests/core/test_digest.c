@@ -34,7 +34,8 @@ static bp_status make(fixture *it, bp_factory f, bp_factory child,
             }
         }
         if (status == BP_OK && i == 1) {
-            status = bp_registry_add_child(r, f, child, "kid", &it->error);
+            status = bp_registry_add_child(r, f, child, "kid", NULL, NULL,
+                                           &it->error);
         }
         if (status == BP_OK && has_detour) {
             status = declare(it, f, names[i], i + 1, BP_SHARED);
@@ -162,7 +163,8 @@ static void digest_sees_children_and_aliases(void)
     char seen[4][BP_DIGEST_TEXT];
     CHECK_STATUS(declare(&it, f, "local_x", 9, BP_LOCAL), BP_OK, &it.error);
     CHECK(digest_of(&it, f, seen[0]));
-    CHECK_STATUS(bp_registry_add_child(it.registry, f, child, "kid", &it.error),
+    CHECK_STATUS(bp_registry_add_child(it.registry, f, child, "kid", NULL, NULL,
+                                       &it.error),
                  BP_OK, &it.error);
     check_new(&it, f, seen, 1);
     CHECK_PASSED();
@@ -185,7 +187,8 @@ static void digest_sees_children_and_aliases(void)
 static void content_is_canonical(void)
 {
     static const uint8_t want[] = {
-        'B', 'P', 'L', '1', 1,   0,   0,   0, 0, 0, 0, 0, /* counts */
+        'B', 'P', 'L', '2', 1,   0,   0,   0, 0, 0, 0, 0, /* counts */
+        0,   0,   0,   0,   0,   0,   0,   0, /* no phases and loops */
         3,   0,   0,   0,   '<', 'f', '4', 4, 0, 0, 0, 4,
         0,   0,   0,                                      /* precision */
         0,   3,   6,   1,   4,   0,   0,   0, 0, 0, 0, 0, /* buffer */

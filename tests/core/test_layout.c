@@ -94,8 +94,8 @@ static bp_status make_family(fixture *it, bp_factory parent, bp_factory child)
         status = put_all(it, parent, of_parent, 2);
     }
     if (status == BP_OK) {
-        status = bp_registry_add_child(it->registry, parent, child, "kid",
-                                       &it->error);
+        status = bp_registry_add_child(it->registry, parent, child, "kid", NULL,
+                                       NULL, &it->error);
     }
     return status == BP_OK ? put_all(it, parent, of_parent + 2, 4) : status;
 }
@@ -265,7 +265,7 @@ static bool family_init(family *pair)
     pair->child = fixture_open(&pair->it, "Child");
     return declare(&pair->it, pair->child, "x", 4, BP_SHARED) == BP_OK &&
            bp_registry_add_child(pair->it.registry, pair->parent, pair->child,
-                                 "kid", &pair->it.error) == BP_OK;
+                                 "kid", NULL, NULL, &pair->it.error) == BP_OK;
 }
 
 /* Borrowed: the registry holds it. */
@@ -381,10 +381,12 @@ static void jobs_commit_what_is_true(void)
     bp_registry *r = it.registry;
     CHECK_STATUS(declare(&it, a, "x", 1, BP_SHARED), BP_OK, &it.error);
     CHECK_STATUS(declare(&it, b, "x", 2, BP_SHARED), BP_OK, &it.error);
-    CHECK_STATUS(bp_registry_add_child(r, parent, a, "a", &it.error), BP_OK,
-                 &it.error);
-    CHECK_STATUS(bp_registry_add_child(r, parent, b, "b", &it.error), BP_OK,
-                 &it.error);
+    CHECK_STATUS(
+        bp_registry_add_child(r, parent, a, "a", NULL, NULL, &it.error), BP_OK,
+        &it.error);
+    CHECK_STATUS(
+        bp_registry_add_child(r, parent, b, "b", NULL, NULL, &it.error), BP_OK,
+        &it.error);
     bp_layout_job *job;
     CHECK_STATUS(bp_layout_job_begin(r, parent, &job, &it.error), BP_OK,
                  &it.error);
@@ -427,11 +429,11 @@ static void refuses_trees_too_large(void)
         CHECK_STATUS(declare(&it, child, "x", BP_MAX_BYTES / 8, locations[k]),
                      BP_OK, &it.error);
         CHECK_STATUS(bp_registry_add_child(it.registry, parent, child, names[0],
-                                           &it.error),
+                                           NULL, NULL, &it.error),
                      BP_OK, &it.error);
         CHECK_U64(region_bytes(&it, parent, locations[k]), BP_MAX_BYTES / 2);
         CHECK_STATUS(bp_registry_add_child(it.registry, parent, child, names[1],
-                                           &it.error),
+                                           NULL, NULL, &it.error),
                      BP_OK, &it.error);
         bp_layout *layout = NULL;
         CHECK_REFUSED(

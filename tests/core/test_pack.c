@@ -42,10 +42,14 @@ static bp_status make_tree(fixture *it, bp_factory *out)
     }
     s = s == BP_OK ? declare_same(it, top, "view_of_a", 4, "a") : s;
     s = s == BP_OK ? declare_same(it, leaf, "same_e", 1, "e") : s;
-    s = s == BP_OK ? bp_registry_add_child(r, top, mid, "mid", e) : s;
-    s = s == BP_OK ? bp_registry_add_child(r, top, leaf, "leaf", e) : s;
-    s = s == BP_OK ? bp_registry_add_child(r, mid, leaf, "leaf", e) : s;
-    s = s == BP_OK ? bp_registry_add_child(r, mid, gone, "gone", e) : s;
+    s = s == BP_OK ? bp_registry_add_child(r, top, mid, "mid", NULL, NULL, e)
+                   : s;
+    s = s == BP_OK ? bp_registry_add_child(r, top, leaf, "leaf", NULL, NULL, e)
+                   : s;
+    s = s == BP_OK ? bp_registry_add_child(r, mid, leaf, "leaf", NULL, NULL, e)
+                   : s;
+    s = s == BP_OK ? bp_registry_add_child(r, mid, gone, "gone", NULL, NULL, e)
+                   : s;
     s = s == BP_OK ? declare(it, mid, "\xC3\xA9t\xC3\xA9", 1, BP_SHARED) : s;
     bp_factory_close(r, gone);
     return s;
@@ -296,10 +300,12 @@ static void order_is_canonical(void)
     bp_factory b = fixture_open(&it, "B");
     CHECK_STATUS(declare(&it, a, "x", 1, BP_SHARED), BP_OK, &it.error);
     CHECK_STATUS(declare(&it, b, "y", 1, BP_SHARED), BP_OK, &it.error);
-    CHECK_STATUS(bp_registry_add_child(it.registry, top, a, "a", &it.error),
-                 BP_OK, &it.error);
-    CHECK_STATUS(bp_registry_add_child(it.registry, top, b, "b", &it.error),
-                 BP_OK, &it.error);
+    CHECK_STATUS(
+        bp_registry_add_child(it.registry, top, a, "a", NULL, NULL, &it.error),
+        BP_OK, &it.error);
+    CHECK_STATUS(
+        bp_registry_add_child(it.registry, top, b, "b", NULL, NULL, &it.error),
+        BP_OK, &it.error);
     bp_layout *layout = layout_of(&it, top);
     CHECK(layout != NULL);
     pack good;
@@ -338,7 +344,7 @@ static void order_is_canonical(void)
 
 /* The second buffer's offset, in a pack of two buffers with names of one byte:
  * header, counts and precision, first record, fields before the offset. */
-enum { SECOND_OFFSET = 12 + 8 + 27 + 30 + 12 };
+enum { SECOND_OFFSET = 12 + 8 + 35 + 30 + 12 };
 
 static void overlaps_are_refused(void)
 {

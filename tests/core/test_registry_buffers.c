@@ -225,20 +225,6 @@ static void refuses_what_comes_later(void)
 {
     fixture it;
     CHECK(fixture_init(&it, BP_PLAN_AUTO));
-    bp_factory factory = fixture_open(&it, "Solver");
-    uint64_t shape;
-    bp_buffer_spec spec = spec_of("x", &shape, 3, BP_SHARED);
-    spec.first_phase = "solve";
-    CHECK_REFUSED(&it, with(&it, factory, spec), BP_NOT_YET);
-    spec.last_phase = "solve";
-    spec.first_phase = NULL;
-    CHECK_REFUSED(&it, with(&it, factory, spec), BP_NOT_YET);
-    spec.last_phase = NULL;
-    spec.is_carried = true;
-    CHECK_REFUSED(&it, with(&it, factory, spec), BP_NOT_YET);
-    /* Also where everything else is as it was. */
-    CHECK_STATUS(declare(&it, factory, "x", 3, BP_SHARED), BP_OK, &it.error);
-    CHECK_REFUSED(&it, with(&it, factory, spec), BP_NOT_YET);
     bp_registry *other = NULL;
     bp_registry_options options = {BP_PLAN_FAST, 0};
     CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
@@ -465,9 +451,9 @@ static void refuses_bad_aliases(void)
     CHECK(fixture_init(&it, BP_PLAN_AUTO));
     bp_factory factory = fixture_open(&it, "Solver");
     bp_factory child = fixture_open(&it, "Child");
-    CHECK_STATUS(
-        bp_registry_add_child(it.registry, factory, child, "kid", &it.error),
-        BP_OK, &it.error);
+    CHECK_STATUS(bp_registry_add_child(it.registry, factory, child, "kid", NULL,
+                                       NULL, &it.error),
+                 BP_OK, &it.error);
     CHECK_REFUSED(&it, declare_same(&it, factory, "a", 2, "nothing"),
                   BP_UNKNOWN_BUFFER);
     CHECK_REFUSED(&it, declare_same(&it, factory, "a", 2, "a"), BP_BAD_SAME_AS);

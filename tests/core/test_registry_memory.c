@@ -50,7 +50,8 @@ static void reuses_places_of_children(void)
     for (unsigned i = 0; i < 2000; i++) {
         char name[32];
         (void)snprintf(name, sizeof name, "child_number_%u", i);
-        CHECK_STATUS(bp_registry_add_child(r, parent, child, name, &it.error),
+        CHECK_STATUS(bp_registry_add_child(r, parent, child, name, NULL, NULL,
+                                           &it.error),
                      BP_OK, &it.error);
         if (i == 0) {
             CHECK_STATUS(declare(&it, parent, "stays", 1, BP_SHARED), BP_OK,

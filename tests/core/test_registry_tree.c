@@ -6,7 +6,8 @@
 static bp_status add(fixture *it, bp_factory parent, bp_factory child,
                      const char *name)
 {
-    return bp_registry_add_child(it->registry, parent, child, name, &it->error);
+    return bp_registry_add_child(it->registry, parent, child, name, NULL, NULL,
+                                 &it->error);
 }
 
 static void sizes_follow_the_child(void)
@@ -186,7 +187,8 @@ static void errors_may_be_null(void)
     CHECK(fixture_init(&it, BP_PLAN_PACKED));
     bp_registry *r = it.registry;
     bp_factory a = fixture_open(&it, "A");
-    CHECK_STATUS(bp_registry_add_child(r, a, a, "me", NULL), BP_CYCLE, NULL);
+    CHECK_STATUS(bp_registry_add_child(r, a, a, "me", NULL, NULL, NULL),
+                 BP_CYCLE, NULL);
     CHECK_STATUS(bp_registry_remove_child(r, a, "me", NULL), BP_UNKNOWN_CHILD,
                  NULL);
     CHECK_STATUS(bp_registry_unregister(r, a, "x", NULL), BP_UNKNOWN_BUFFER,
@@ -215,15 +217,17 @@ static void dumps_as_text(void)
     CHECK_STATUS(move(&it, a, "x_location", "block"), BP_OK, &it.error);
     static const char of_a[] =
         "{\"id\": 0, \"type\": \"A\", \"precision\": \"<f4\", \"phases\": [], "
-        "\"buffers\": [\n"
+        "\"loops\": [], \"buffers\": [\n"
         "    {\"name\": \"x\", \"id\": 0, \"shape\": [3], \"dtype\": null, "
         "\"location\": \"shared\", \"override\": \"block\", \"align\": 0, "
         "\"keep\": null, \"is_kept\": false, \"zero\": false, \"same_as\": "
-        "null, \"uses\": 1}], \"children\": []}";
+        "null, \"uses\": 1, \"live\": null, \"carried\": false}], "
+        "\"children\": []}";
     static const char of_b[] =
         "{\"id\": 1, \"type\": \"B\\\"\\u000a\", \"precision\": \"<f4\", "
-        "\"phases\": [], \"buffers\": [], \"children\": [\n"
-        "    {\"name\": \"kid\", \"factory\": 0, \"position\": 0}]}";
+        "\"phases\": [], \"loops\": [], \"buffers\": [], \"children\": [\n"
+        "    {\"name\": \"kid\", \"factory\": 0, \"position\": 0, \"live\": "
+        "null}]}";
     static const char head[] =
         "{\"mode\": \"auto\", \"node_budget\": 0, \"factories\": [\n  ";
     char *text;

@@ -19,9 +19,9 @@ static bool tree_init(tree *t)
     t->linear = fixture_open(it, "Linear");
     bp_error *e = &it->error;
     return bp_registry_add_child(it->registry, t->step, t->newton, "newton",
-                                 e) == BP_OK &&
+                                 NULL, NULL, e) == BP_OK &&
            bp_registry_add_child(it->registry, t->newton, t->linear, "linear",
-                                 e) == BP_OK &&
+                                 NULL, NULL, e) == BP_OK &&
            declare(it, t->step, "stages", 6, BP_SHARED) == BP_OK &&
            declare(it, t->newton, "delta", 3, BP_SHARED) == BP_OK &&
            declare(it, t->newton, "saved", 2, BP_PERSISTENT_LOCAL) == BP_OK &&
@@ -102,10 +102,11 @@ static void refuses_two_meanings(void)
     bp_factory a = fixture_open(&it, "A");
     bp_factory ab = fixture_open(&it, "AB");
     bp_registry *r = it.registry;
-    CHECK_STATUS(bp_registry_add_child(r, top, a, "a", &it.error), BP_OK,
-                 &it.error);
-    CHECK_STATUS(bp_registry_add_child(r, top, ab, "a_b", &it.error), BP_OK,
-                 &it.error);
+    CHECK_STATUS(bp_registry_add_child(r, top, a, "a", NULL, NULL, &it.error),
+                 BP_OK, &it.error);
+    CHECK_STATUS(
+        bp_registry_add_child(r, top, ab, "a_b", NULL, NULL, &it.error), BP_OK,
+        &it.error);
     CHECK_STATUS(declare(&it, a, "b_c", 1, BP_SHARED), BP_OK, &it.error);
     CHECK_STATUS(resize(&it, top, "a_b_c_size", 2), BP_OK, &it.error);
     CHECK_STATUS(declare(&it, ab, "c", 1, BP_SHARED), BP_OK, &it.error);
@@ -120,12 +121,12 @@ static void refuses_two_meanings(void)
     /* One buffer by two ways is one meaning. */
     CHECK_STATUS(bp_registry_remove_child(r, top, "a_b", &it.error), BP_OK,
                  &it.error);
-    CHECK_STATUS(bp_registry_add_child(r, top, ab, "x", &it.error), BP_OK,
-                 &it.error);
-    CHECK_STATUS(bp_registry_add_child(r, top, a, "x_y", &it.error), BP_OK,
-                 &it.error);
-    CHECK_STATUS(bp_registry_add_child(r, ab, a, "y", &it.error), BP_OK,
-                 &it.error);
+    CHECK_STATUS(bp_registry_add_child(r, top, ab, "x", NULL, NULL, &it.error),
+                 BP_OK, &it.error);
+    CHECK_STATUS(bp_registry_add_child(r, top, a, "x_y", NULL, NULL, &it.error),
+                 BP_OK, &it.error);
+    CHECK_STATUS(bp_registry_add_child(r, ab, a, "y", NULL, NULL, &it.error),
+                 BP_OK, &it.error);
     CHECK_STATUS(resize(&it, top, "x_y_b_c_size", 9), BP_OK, &it.error);
     CHECK_U64(region_bytes(&it, a, BP_SHARED), 36);
     /* A buffer of one's own before a roll-up of the same words. */
@@ -153,10 +154,10 @@ static void many_ways_are_walked_once(void)
             bp_registry_unregister(it.registry, rungs[i], "a", &it.error),
             BP_OK, &it.error);
         CHECK_STATUS(bp_registry_add_child(it.registry, rungs[i], rungs[i + 1],
-                                           "a", &it.error),
+                                           "a", NULL, NULL, &it.error),
                      BP_OK, &it.error);
         CHECK_STATUS(bp_registry_add_child(it.registry, rungs[i], rungs[i + 1],
-                                           "a_a", &it.error),
+                                           "a_a", NULL, NULL, &it.error),
                      BP_OK, &it.error);
     }
     char key[2 * RUNGS + 8] = "";

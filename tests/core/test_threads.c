@@ -66,7 +66,7 @@ static bp_status edit(worker *me, bp_factory f, bp_error *error)
         return bp_registry_update(r, f, NULL, &item, 1, 0, error);
     case 2:
         return bp_registry_add_child(r, f, atomic_load(&me->all->factories[i]),
-                                     "kid", error);
+                                     "kid", NULL, NULL, error);
     case 3:
         return bp_registry_remove_child(r, f, "kid", error);
     case 4:

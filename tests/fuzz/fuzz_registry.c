@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
         }                                                                      \
     } while (0)
 
-enum { N_FACTORIES = 6, N_NAMES = 16, MAX_OPERATIONS = 200 };
+enum { N_FACTORIES = 6, N_NAMES = 16, N_PHASES = 8, MAX_OPERATIONS = 200 };
 
 /* Names that collide with roll-ups and with each other as keys; the last ones
  * are refused. */
@@ -28,6 +28,10 @@ static const char *const names[N_NAMES] = {
     "a",         "b",        "a_b", "c",     "kid",    "kid_shared",
     "kid_block", "a_buffer", "x",   "b_a",   "a_size", "child_shared",
     "root",      "_a",       "1x",  "lambda"};
+
+/* The last two collide with a buffer and are refused. */
+static const char *const phases[N_PHASES] = {"p", "q", "r", "s",
+                                             "t", "u", "x", "views"};
 
 static const char *const suffixes[4] = {"_size", "_location", "_buffer_size",
                                         "_buffer_location"};
@@ -101,7 +105,30 @@ static bp_status register_buffer(machine *m, bp_error *error)
     if ((more & 192) == 192) {
         spec.uses = (float)next(m) - 8.0f;
     }
+    if ((form & 64) != 0) {
+        unsigned life = next(m);
+        spec.first_phase = phases[life % N_PHASES];
+        spec.last_phase = (life & 8) != 0 ? NULL : phases[life / 16 % N_PHASES];
+        spec.is_carried = (form & 128) != 0;
+    }
     return bp_registry_register(m->registry, f, &spec, NULL, error);
+}
+
+/* Some of the names, in an order that turns around. */
+static bp_status declare_phases(machine *m, bp_error *error)
+{
+    bp_factory f = pick(m);
+    unsigned which = next(m);
+    unsigned turn = next(m);
+    const char *list[N_PHASES];
+    size_t n = 0;
+    for (unsigned i = 0; i < N_PHASES; i++) {
+        unsigned k = (i + turn / 16) % N_PHASES;
+        if ((which >> k & 1) != 0) {
+            list[n++] = phases[(turn & 1) != 0 ? k : i];
+        }
+    }
+    return bp_registry_phases(m->registry, f, list, n, error);
 }
 
 static bp_status update(machine *m, bp_error *error)
@@ -145,6 +172,44 @@ static bp_status reopen(machine *m, bp_error *error)
     return status;
 }
 
+static bool are_apart_in_time(const bp_placement *a, const bp_placement *b)
+{
+    return a->first_phase != BP_ALWAYS && b->first_phase != BP_ALWAYS &&
+           (a->last_phase < b->first_phase || b->last_phase < a->first_phase);
+}
+
+static void require_lives(const bp_layout *layout)
+{
+    size_t n_phases = bp_layout_n_phases(layout);
+    for (size_t i = 0; i < bp_layout_n_placements(layout); i++) {
+        const bp_placement *place = bp_layout_get_placement(layout, i);
+        bool is_always = place->first_phase == BP_ALWAYS;
+        REQUIRE(is_always == (place->last_phase == BP_ALWAYS));
+        REQUIRE(is_always || (place->first_phase <= place->last_phase &&
+                              place->last_phase < n_phases));
+        REQUIRE(is_always || !place->is_kept);
+        for (size_t k = 0; k < bp_layout_n_loops(layout) && !is_always; k++) {
+            bp_loop loop = bp_layout_get_loop(layout, k);
+            REQUIRE(place->first_phase >= loop.first ||
+                    place->last_phase < loop.first ||
+                    place->last_phase >= loop.last);
+        }
+    }
+    bp_hazard *hazards;
+    size_t n;
+    REQUIRE(bp_layout_hazards(layout, 2, &hazards, &n, NULL) == BP_OK);
+    for (size_t i = 0; i < n; i++) {
+        const bp_placement *a =
+            bp_layout_get_placement(layout, hazards[i].before);
+        const bp_placement *b =
+            bp_layout_get_placement(layout, hazards[i].after);
+        REQUIRE(are_apart_in_time(a, b));
+        REQUIRE(a->offset_bytes < b->offset_bytes + b->n_bytes &&
+                b->offset_bytes < a->offset_bytes + a->n_bytes);
+    }
+    bp_layout_hazards_free(layout, hazards, n);
+}
+
 static void require_sound(const bp_layout *layout)
 {
     for (size_t i = 0; i < bp_layout_n_placements(layout); i++) {
@@ -162,7 +227,8 @@ static void require_sound(const bp_layout *layout)
                 place->bytes_of == other->bytes_of ||
                 place->offset_bytes + place->n_bytes <= other->offset_bytes ||
                 other->offset_bytes + other->n_bytes <= place->offset_bytes ||
-                place->n_bytes == 0 || other->n_bytes == 0);
+                are_apart_in_time(place, other) || place->n_bytes == 0 ||
+                other->n_bytes == 0);
         }
     }
     for (int i = 0; i < BP_N_REGIONS; i++) {
@@ -201,6 +267,7 @@ static bp_status build(machine *m, bp_error *error)
         return status;
     }
     require_sound(layout);
+    require_lives(layout);
     require_round_trip(layout);
     bp_layout_unref(m->held);
     m->held = layout;
@@ -232,7 +299,9 @@ static bp_status operate(machine *m, bp_error *error)
     bp_registry *r = m->registry;
     bp_factory f;
     bp_factory child;
-    switch (next(m) % 16) {
+    unsigned first;
+    unsigned last;
+    switch (next(m) % 20) {
     case 0:
         return bp_registry_unregister(r, pick(m), names[next(m) % N_NAMES],
                                       error);
@@ -243,7 +312,7 @@ static bp_status operate(machine *m, bp_error *error)
         f = pick(m);
         child = pick(m);
         return bp_registry_add_child(r, f, child, names[next(m) % N_NAMES],
-                                     error);
+                                     NULL, NULL, error);
     case 4:
         return bp_registry_remove_child(r, pick(m), names[next(m) % N_NAMES],
                                         error);
@@ -262,6 +331,21 @@ static bp_status operate(machine *m, bp_error *error)
         return bp_factory_set_precision(r, f, &dtypes[next(m) % 6], error);
     case 12:
         return read_entries(m, error);
+    case 16:
+        return declare_phases(m, error);
+    case 17:
+        f = pick(m);
+        first = next(m);
+        return bp_registry_loop(r, f, phases[first % N_PHASES],
+                                phases[first / 16 % N_PHASES], error);
+    case 18:
+        f = pick(m);
+        child = pick(m);
+        last = next(m);
+        first = next(m);
+        return bp_registry_add_child(
+            r, f, child, names[first % N_NAMES], phases[last % N_PHASES],
+            (last & 8) != 0 ? NULL : phases[last / 16 % N_PHASES], error);
     default:
         return register_buffer(m, error);
     }

@@ -27,10 +27,12 @@ MAX_BYTES = 1 << 48
 MAX_ALIGN = 1024
 MAX_NAME = 255
 MAX_DIMS = 32
+MAX_PHASES = 4095
 
 UNKNOWN_BUFFER = "BAY-E100"
 UNKNOWN_FACTORY = "BAY-E101"
 UNKNOWN_CHILD = "BAY-E102"
+UNKNOWN_PHASE = "BAY-E103"
 UNKNOWN_KEY = "BAY-E104"
 BAD_NAME = "BAY-E110"
 NAME_TAKEN = "BAY-E111"
@@ -45,8 +47,11 @@ READ_ONLY = "BAY-E119"
 CYCLE = "BAY-E120"
 AMBIGUOUS_KEY = "BAY-E121"
 BAD_VALUE = "BAY-E122"
+BAD_LIFE = "BAY-E125"
 
-KEY_CODES = frozenset({UNKNOWN_BUFFER, UNKNOWN_FACTORY, UNKNOWN_CHILD, UNKNOWN_KEY})
+KEY_CODES = frozenset({UNKNOWN_BUFFER, UNKNOWN_FACTORY, UNKNOWN_CHILD, UNKNOWN_PHASE, UNKNOWN_KEY})
+
+Live = tuple[str, str]  # first and last phase, both included
 
 
 class Refused(Exception):
@@ -175,6 +180,8 @@ class Buffer:
     zero: bool
     same_as: str | None
     uses: float
+    live: Live | None = None  # as declared; None: always
+    carried: bool = False
     override: str | None = None
 
     @property
@@ -198,6 +205,7 @@ class Child:
 
     name: str
     factory: Factory | None
+    live: Live | None = None  # when it is called; None: in any phase
 
     @property
     def rollup_names(self) -> tuple[str, ...]:
@@ -211,6 +219,8 @@ class Factory:
     type_name: str
     precision: np.dtype
     items: list[Buffer | Child] = field(default_factory=list)
+    phases: list[str] = field(default_factory=list)
+    loops: list[Live] = field(default_factory=list)
     version: int = 0
 
     def buffers(self) -> list[Buffer]:
@@ -258,12 +268,86 @@ class Factory:
         return location
 
     def copy(self) -> Factory:
-        return replace(self, items=[replace(item) for item in self.items])
+        return replace(
+            self,
+            items=[replace(item) for item in self.items],
+            phases=list(self.phases),
+            loops=list(self.loops),
+        )
+
+    # -- lifetimes, in numbers of phases, both ends included; None: always
+
+    def span(self, live: Live) -> tuple[int, int]:
+        first, last = live
+        return self.phases.index(first), self.phases.index(last)
+
+    def loops_around(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Loops that hold both phases, the innermost first."""
+        spans = [self.span(loop) for loop in self.loops]
+        around = [(a, b) for a, b in spans if a <= first and last <= b]
+        return sorted(around, key=lambda span: span[1] - span[0])
+
+    def through_loops(self, span: tuple[int, int]) -> tuple[int, int]:
+        """What began before a loop and is needed in it is needed in its next turn as well."""
+        first, last = span
+        for _ in self.loops:  # from the inside outwards
+            for a, b in map(self.span, self.loops):
+                if first < a <= last < b:
+                    last = b
+        return first, last
+
+    def life_of(self, b: Buffer) -> tuple[int, int] | None:
+        """From the first to the last phase that any buffer of the same bytes needs."""
+        firsts, lasts = [], []
+        for member in self.group_of(self.root_of(b)):
+            if member.live is None:
+                return None
+            first, last = self.span(member.live)
+            if member.carried:
+                first, last = self.loops_around(first, last)[0]
+            firsts.append(first)
+            lasts.append(last)
+        return self.through_loops((min(firsts), max(lasts)))
+
+    def carries(self, b: Buffer) -> bool:
+        return any(member.carried for member in self.group_of(self.root_of(b)))
+
+    def named(self, span: tuple[int, int] | None) -> Live | None:
+        return None if span is None else (self.phases[span[0]], self.phases[span[1]])
+
+    def live_faults(self, live: Live | None, carried: bool = False) -> set[str]:
+        """What is wrong with a declared lifetime."""
+        if live is None:
+            return {BAD_LIFE} if carried else set()
+        if any(phase not in self.phases for phase in live):
+            return {UNKNOWN_PHASE}
+        first, last = self.span(live)
+        if first > last or (carried and not self.loops_around(first, last)):
+            return {BAD_LIFE}
+        return set()
+
+    def loop_faults(self) -> set[str]:
+        """What is wrong with the loops."""
+        if any(phase not in self.phases for loop in self.loops for phase in loop):
+            return {UNKNOWN_PHASE}
+        spans = [self.span(loop) for loop in self.loops]
+        if any(first > last for first, last in spans):
+            return {BAD_LIFE}
+        turns = [set(range(first, last + 1)) for first, last in spans]
+        for a, b in itertools.combinations(turns, 2):
+            if a & b and a & b not in (a, b):
+                return {BAD_LIFE}
+        return set()
 
     def faults(self) -> set[str]:
         """What is wrong with these declarations as a whole."""
-        codes = set()
+        codes = self.loop_faults()
+        if codes:
+            return codes
+        for c in self.children():
+            codes |= self.live_faults(c.live)
         for b in self.buffers():
+            codes |= self.live_faults(b.live, b.carried)
             seen = {b.name}
             at: Buffer | None = b
             while at is not None and at.same_as is not None:
@@ -280,6 +364,8 @@ class Factory:
                 codes.add(BAD_SAME_AS)
             if b.same_as is None and b.keep and (b.override or b.location) == "local":
                 codes.add(KEEP_CONFLICT)
+            if b.zero and self.carries(b):
+                codes.add(BAD_LIFE)
         if sum(self.bytes_of(b) for b in self.buffers() if b.same_as is None) >= MAX_BYTES:
             codes.add(TOO_LARGE)
         return codes
@@ -302,6 +388,8 @@ class Placement:
     align: int
     is_rollup: bool
     bytes_of: str  # the buffer whose bytes these are
+    live: Live | None = None  # as settled
+    carried: bool = False
 
 
 @dataclass(frozen=True)
@@ -310,8 +398,10 @@ class Region:
     size: int
     align: int
     lower_bound: int
-    flat_load: int  # bytes of the whole tree
+    flat_load: int  # most bytes of the whole tree that live at once
     widest: int
+    kept: int = 0  # bytes of the whole tree that are kept between calls
+    blocks: tuple[Block, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -319,6 +409,7 @@ class ChildRegion:
     name: str
     layout: Layout  # an empty one where the child died
     offsets: Mapping[str, int]
+    live: Live | None = None
 
 
 @dataclass(frozen=True)
@@ -327,6 +418,8 @@ class Layout:
     placements: tuple[Placement, ...]
     regions: Mapping[str, Region]
     children: tuple[ChildRegion, ...]
+    phases: tuple[str, ...] = ()
+    loops: tuple[Live, ...] = ()
 
     def __getitem__(self, name: str) -> Placement:
         return next(p for p in self.placements if p.name == name)
@@ -346,10 +439,14 @@ class Layout:
                     p.zero,
                     p.keep,
                     p.bytes_of,
+                    p.live,
+                    p.carried,
                 )
                 for p in self.placements
             ),
-            tuple((c.name, c.layout.content()) for c in self.children),
+            tuple((c.name, c.layout.content(), c.live) for c in self.children),
+            self.phases,
+            self.loops,
         )
 
 
@@ -373,13 +470,37 @@ class Block:
     names: tuple[str, ...]
     nbytes: int
     align: int
-    flat: int
     widest: int
+    kept: int = 0
+    first: int = 0  # when it lives, half open
+    last: int = 1
+
+    def lives_with(self, other: Block) -> bool:
+        return self.first < other.last and other.first < self.last
+
+
+def half_open(span: tuple[int, int] | None, n_phases: int) -> tuple[int, int]:
+    """A lifetime in numbers; without phases there is one moment."""
+    return (0, max(1, n_phases)) if span is None else (span[0], span[1] + 1)
+
+
+def calling_span(factory: Factory, child: Child) -> tuple[int, int] | None:
+    """The phases in which a child is called."""
+    return None if child.live is None else factory.through_loops(factory.span(child.live))
+
+
+def rollup_span(
+    factory: Factory, child: Child, location: str, region: Region
+) -> tuple[int, int] | None:
+    """A child's bytes live while it is called, and always where anything is kept."""
+    always = location == "persistent_local" or region.kept
+    return None if always else calling_span(factory, child)
 
 
 def blocks_in(factory: Factory, location: str, below: Mapping[str, Layout]) -> list[Block]:
     """A region's blocks in declaration order."""
     blocks = []
+    n_phases = len(factory.phases)
     for item in factory.items:
         if isinstance(item, Child):
             if location == "local":
@@ -390,8 +511,9 @@ def blocks_in(factory: Factory, location: str, below: Mapping[str, Layout]) -> l
                     (f"{item.name}_{location}",),
                     region.nbytes,
                     region.align,
-                    region.flat_load,
                     region.widest,
+                    region.kept,
+                    *half_open(rollup_span(factory, item, location, region), n_phases),
                 )
             )
         elif item.same_as is None and factory.location_of(item) == location:
@@ -402,7 +524,6 @@ def blocks_in(factory: Factory, location: str, below: Mapping[str, Layout]) -> l
                     tuple(b.name for b in group),
                     nbytes,
                     max(factory.align_of(b) for b in group),
-                    nbytes,
                     max(
                         (
                             widest_access(factory.dtype_of(b).itemsize)
@@ -411,15 +532,77 @@ def blocks_in(factory: Factory, location: str, below: Mapping[str, Layout]) -> l
                         ),
                         default=1,
                     ),
+                    nbytes if item.keep else 0,
+                    *half_open(factory.life_of(item), n_phases),
                 )
             )
     return blocks
 
 
-def layout(factory: Factory, mode: str) -> Layout:
-    """Plan a factory and everything below it."""
+def place_blocks(
+    mode: str, blocks: Sequence[Block], given: Mapping[str, int] | None
+) -> Sequence[int]:
+    """Offsets of a region's blocks.
+
+    The modes that ignore lifetimes say where everything lies. What a search finds
+    is not for a model to know: `given` offsets are taken if they break no rule and
+    are no worse than declaration order, which stays where it meets the bound.
+    """
+    sizes, aligns = [b.nbytes for b in blocks], [b.align for b in blocks]
+    if mode != "auto" or given is None:
+        return place(mode, sizes, aligns)
+    plain = place("sequential", sizes, aligns)
+    if height(plain, sizes) == bound_of(blocks):
+        return plain
+    at = [given[b.names[0]] for b in blocks]
+    assert height(at, sizes) <= height(place("auto", sizes, aligns), sizes)
+    assert all(offset % align == 0 for offset, align in zip(at, aligns, strict=True))
+    for (x, a), (y, b) in itertools.combinations(zip(at, blocks, strict=True), 2):
+        if a.nbytes and b.nbytes and a.lives_with(b):
+            assert x + a.nbytes <= y or y + b.nbytes <= x, (a.names, b.names)
+    return at
+
+
+def bound_of(blocks: Sequence[Block]) -> int:
+    """What a region needs at least: in each phase, all that lives in it."""
+    most = 0
+    for t in {b.first for b in blocks}:
+        now = [b for b in blocks if b.first <= t < b.last]
+        most = max(most, alignment_bound([b.nbytes for b in now], [b.align for b in now]))
+    return most
+
+
+def flat_load_of(factory: Factory, location: str, below: Mapping[str, Layout]) -> int:
+    """The most bytes of the tree at once: of a child what it keeps, and the rest in its phases."""
+    live = [0] * max(1, len(factory.phases))
+    for item in factory.items:
+        pieces: list[tuple[int, tuple[int, int] | None]] = []
+        if isinstance(item, Child):
+            region = below[item.name].regions[location]
+            pieces.append((region.kept, None))
+            pieces.append((region.flat_load - region.kept, calling_span(factory, item)))
+        elif item.same_as is None and factory.location_of(item) == location:
+            pieces.append((factory.bytes_of(item), factory.life_of(item)))
+        for nbytes, span in pieces:
+            for t in range(*half_open(span, len(factory.phases))):
+                live[t] += nbytes
+    return max(live)
+
+
+def layout(factory: Factory, mode: str, given: Any = None) -> Layout:
+    """Plan a factory and everything below it.
+
+    `given` is a layout of the registry, whose offsets are looked at where a
+    search was free to choose (see `place_blocks`).
+    """
     gone = Factory("", factory.precision)
-    below = {c.name: layout(c.factory or gone, mode) for c in factory.children()}
+    below = {
+        c.name: layout(
+            c.factory or gone, mode, None if given is None else given.children[c.name].layout
+        )
+        for c in factory.children()
+    }
+    found = None if given is None else {p.name: p.offset for p in given.placements}
     offsets: dict[str, int] = {}
     aligns: dict[str, int] = {}
     regions: dict[str, Region] = {}
@@ -433,14 +616,16 @@ def layout(factory: Factory, mode: str) -> Layout:
             nbytes = sum(sizes) + sum(r.nbytes for r in inner)
             align = max([b.align for b in blocks] + [r.align for r in inner], default=1)
             flat = bound = nbytes
+            kept_below = sum(r.kept for r in inner)
             widest = max([b.widest for b in blocks] + [r.widest for r in inner], default=1)
         else:
-            at = place(mode, sizes, [b.align for b in blocks])
+            at = list(place_blocks(mode, blocks, found))
             align = max((b.align for b in blocks), default=1)
             nbytes = round_up(height(at, sizes), align)
-            flat = sum(b.flat for b in blocks)
-            bound = alignment_bound(sizes, [b.align for b in blocks])
+            flat = flat_load_of(factory, location, below)
+            bound = bound_of(blocks)
             widest = max((b.widest for b in blocks), default=1)
+            kept_below = 0
         if nbytes >= MAX_BYTES:
             raise Refused({TOO_LARGE})
         for block, offset in zip(blocks, at, strict=True):
@@ -448,8 +633,9 @@ def layout(factory: Factory, mode: str) -> Layout:
                 offsets[name] = offset
                 aligns[name] = block.align
         regions[location] = Region(
-            nbytes, -(-nbytes // itemsize), align, bound, flat, widest if nbytes else 1
-        )
+            nbytes, -(-nbytes // itemsize), align, bound, flat, widest if nbytes else 1,
+            sum(b.kept for b in blocks) + kept_below, tuple(blocks),
+        )  # fmt: skip
     placements: list[Placement] = []
     children = []
     for item in factory.items:
@@ -458,24 +644,36 @@ def layout(factory: Factory, mode: str) -> Layout:
             for memory, name in zip(ROLLUPS, item.rollup_names, strict=True):
                 n = child.regions[memory].nbytes
                 elements = -(-n // itemsize)
+                span = rollup_span(factory, item, memory, child.regions[memory])
                 placements.append(
                     Placement(
                         name, memory, offsets[name], n, elements, (elements,),
                         factory.precision, False, False, aligns[name], True, name,
+                        factory.named(span),
                     )
                 )  # fmt: skip
             where = dict(zip(ROLLUPS, (offsets[n] for n in item.rollup_names), strict=True))
-            children.append(ChildRegion(item.name, child, where))
+            called = factory.named(calling_span(factory, item))
+            children.append(ChildRegion(item.name, child, where, called))
         else:
             placements.append(
                 Placement(
                     item.name, factory.location_of(item), offsets[item.name],
                     factory.bytes_of(item), item.n_items, item.shape, factory.dtype_of(item),
                     factory.keep_of(item), item.zero, aligns[item.name], False,
-                    factory.root_of(item).name,
+                    factory.root_of(item).name, factory.named(factory.life_of(item)),
+                    factory.carries(item),
                 )
             )  # fmt: skip
-    return Layout(factory.precision, tuple(placements), regions, tuple(children))
+    loops = sorted(map(factory.span, factory.loops), key=lambda span: (span[0], -span[1]))
+    return Layout(
+        factory.precision,
+        tuple(placements),
+        regions,
+        tuple(children),
+        tuple(factory.phases),
+        tuple((factory.phases[first], factory.phases[last]) for first, last in loops),
+    )
 
 
 # ---- the registry -------------------------------------------------------------------
@@ -491,6 +689,16 @@ def is_name(name: object) -> bool:
         and name not in RESERVED
         and len(name.encode()) <= MAX_NAME
     )
+
+
+def live_of(said: object) -> Live | None:
+    """The first and last phase that `live=` stands for; refused if it is none."""
+    if said is None:
+        return None
+    pair = (said, said) if isinstance(said, str) else said
+    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(p, str) for p in pair)):
+        raise Refused({BAD_LIFE})
+    return pair
 
 
 def is_align(value: object) -> bool:
@@ -550,10 +758,9 @@ class Registry:
 
     def commit(self, factory: Factory, trial: Factory) -> bool:
         """Put the trial's declarations in place; False if they are the same."""
-        if trial.items == factory.items and trial.precision == factory.precision:
+        if vars(trial) == vars(factory):
             return False
-        factory.items = trial.items
-        factory.precision = trial.precision
+        vars(factory).update(vars(trial))
         self.touch(factory)
         return True
 
@@ -574,9 +781,21 @@ class Registry:
         same_as: str | None = None,
         zero: bool = False,
         uses: float = 1.0,
+        live: object = None,
+        carried: bool = False,
     ) -> None:
         old = self.factories.get(key) or Factory(type_name, precision)
         codes = set()
+        life = None
+        try:
+            life = live_of(live)
+            codes |= old.live_faults(life, carried)
+        except Refused as error:
+            codes |= error.codes
+        if keep and live is not None:
+            codes.add(KEEP_CONFLICT)
+        if name in old.phases:
+            codes.add(NAME_TAKEN)
         if not is_name(name):
             codes.add(BAD_NAME)
         if name in old.rollups():
@@ -604,9 +823,11 @@ class Registry:
         assert isinstance(name, str)
         assert isinstance(location, str)
         assert shape is not None
-        settled = location == "persistent_local" if keep is None else keep
+        unsaid = location == "persistent_local" and life is None
+        settled = unsaid if keep is None else keep
         new = Buffer(
-            name, shape, dtype, location, int(align or 0), settled, keep, zero, same_as, uses  # type: ignore[call-overload]
+            name, shape, dtype, location, int(align or 0), settled, keep, zero, same_as, uses,  # type: ignore[call-overload]
+            life, carried,
         )  # fmt: skip
         trial = old.copy()
         for i, item in enumerate(trial.items):
@@ -647,18 +868,25 @@ class Registry:
         parent: tuple[Any, str, np.dtype],
         child: tuple[Any, str, np.dtype],
         name: object = "child",
+        live: object = None,
     ) -> None:
         old = self.factories.get(parent[0]) or Factory(*parent[1:])
         kid = self.factories.get(child[0]) or Factory(*child[1:])
         codes = set()
+        called = None
+        try:
+            called = live_of(live)
+            codes |= old.live_faults(called)
+        except Refused as error:
+            codes |= error.codes
         if not is_name(name):
-            raise Refused({BAD_NAME})
+            raise Refused({*codes, BAD_NAME})
         assert isinstance(name, str)
         there = old.child(name)
         if there is None:
             names = {name, *Child(name, None).rollup_names}
             taken = {b.name for b in old.buffers()} | old.rollups()
-            taken |= {c.name for c in old.children()}
+            taken |= {c.name for c in old.children()} | set(old.phases)
             if names & taken:
                 codes.add(NAME_TAKEN)
             if any(len(n.encode()) > MAX_NAME for n in names):
@@ -670,11 +898,11 @@ class Registry:
         self.factories.setdefault(child[0], kid)
         trial = old.copy()
         if there is None:
-            trial.items.append(Child(name, kid))
+            trial.items.append(Child(name, kid, called))
         else:
             found = trial.child(name)
             assert found is not None
-            found.factory = kid
+            found.factory, found.live = kid, called
         self.commit(old, trial)
 
     def remove_child(self, key: Any, name: str) -> None:
@@ -685,6 +913,38 @@ class Registry:
             raise Refused({UNKNOWN_CHILD})
         trial = factory.copy()
         trial.items = [i for i in trial.items if isinstance(i, Buffer) or i.name != name]
+        self.commit(factory, trial)
+
+    def phases(self, key: Any, type_name: str, precision: np.dtype, *names: Any) -> None:
+        if not names and key not in self.factories:
+            return
+        old = self.factories.get(key) or Factory(type_name, precision)
+        codes = set()
+        if not all(map(is_name, names)):
+            codes.add(BAD_NAME)
+        taken = {b.name for b in old.buffers()} | {c.name for c in old.children()} | old.rollups()
+        if len(set(names)) < len(names) or taken & set(names):
+            codes.add(NAME_TAKEN)
+        if len(names) > MAX_PHASES:
+            codes.add(BAD_VALUE)
+        refuse_if(codes)
+        trial = old.copy()
+        trial.phases = list(names)
+        if not names:
+            trial.loops = []
+        refuse_if(trial.faults())
+        self.factories.setdefault(key, old)
+        self.commit(old, trial)
+
+    def loop(self, key: Any, first: str, last: str | None = None) -> None:
+        factory = self.factories.get(key)
+        if factory is None:
+            raise Refused({UNKNOWN_FACTORY})
+        trial = factory.copy()
+        loop = (first, first if last is None else last)
+        if loop not in trial.loops:
+            trial.loops.append(loop)
+        refuse_if(trial.faults())
         self.commit(factory, trial)
 
     def set_precision(self, key: Any, precision: np.dtype) -> None:
@@ -812,6 +1072,6 @@ class Registry:
 
     # -- reads
 
-    def layout(self, key: Any, precision: np.dtype) -> Layout:
+    def layout(self, key: Any, precision: np.dtype, given: Any = None) -> Layout:
         factory = self.factories.get(key) or Factory("", precision)
-        return layout(factory, self.mode)
+        return layout(factory, self.mode, given)

@@ -552,22 +552,119 @@ def test_registries_are_neither_copied_nor_pickled(registry, newton):
             call(registry)
 
 
+# ---- lifetimes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("live", [3, 1.5, True, b"solve", ["predict", "solve"], ("predict",),
+                                  ("predict", "solve", "commit"), (), ("predict", 2), (None, None),
+                                  {"predict": 1}, "sol\0ve"])  # fmt: skip
+def test_live_that_is_no_lifetime(registry, newton, live):
+    registry.phases(newton, "predict", "solve", "commit")
+    said = {"factory": "NewtonSolver", "buffer": "x"}
+    with refused(registry, BufferValueError, "BAY-E125", "live", **said):
+        registry.register(newton, "x", 1, live=live)
+    with refused(registry, BufferValueError, "BAY-E125", "live", **said):
+        registry.add_child(newton, Factory(), "x", live=live)
+
+
+def test_lifetimes_of_phases_that_are_not_there(registry, newton):
+    registry.phases(newton, "predict", "solve")
+    says = ("no phase 'slove'", "has: predict, solve")
+    for call in (
+        lambda: registry.register(newton, "x", 1, live="slove"),
+        lambda: registry.register(newton, "x", 1, live=("slove", "solve")),
+        lambda: registry.register(newton, "x", 1, live=("predict", "slove")),
+        lambda: registry.register(newton, "x", 1, live="slove", carried=True),
+        lambda: registry.add_child(newton, Factory(), "x", live=("predict", "slove")),
+    ):
+        with refused(registry, BufferKeyError, "BAY-E103", *says, buffer="x"):
+            call()
+    for ends in (("slove",), ("slove", "solve"), ("predict", "slove")):
+        with refused(registry, BufferKeyError, "BAY-E103", *says, buffer=ANY):
+            registry.loop(newton, *ends)
+    other = NewtonSolver()
+    with refused(registry, BufferKeyError, "BAY-E103", "no phase 'solve'", "has: none", buffer="x"):
+        registry.register(other, "x", 1, live="solve")
+    with refused(registry, BufferKeyError, "BAY-E101", "no buffers here"):
+        registry.loop(other, "solve")
+    assert registry.layout_version(other) == 0
+
+
+def test_lifetimes_the_wrong_way_round(registry, newton):
+    registry.phases(newton, "predict", "solve")
+    child = Factory()
+    for call in (
+        lambda: registry.register(newton, "x", 1, live=("solve", "predict")),
+        lambda: registry.add_child(newton, child, "x", live=("solve", "predict")),
+    ):
+        with refused(registry, BufferValueError, "BAY-E125", "solve", "predict", buffer="x"):
+            call()
+    with refused(registry, BufferValueError, "BAY-E125", "solve", "predict", buffer=ANY):
+        registry.loop(newton, "solve", "predict")
+    assert registry.layout_version(child) == 0
+
+
+@pytest.mark.parametrize("names", [("1st",), ("_a",), ("for",), ("views",), ("",), ("a b",),
+                                   ("a", 3), (None,), (("a", "b"),), ("x" * 256,),
+                                   ("a\0",)])  # fmt: skip
+def test_phases_with_bad_names(registry, names):
+    owner = NewtonSolver()
+    with refused(registry, BufferValueError, "BAY-E110", buffer=ANY):
+        registry.phases(owner, *names)
+    assert registry.layout_version(owner) == 0
+
+
+def test_phases_with_names_that_are_taken(registry, newton):
+    registry.register(newton, "x", 1)
+    for name in ("x", "linear", "linear_shared"):
+        with refused(registry, BufferValueError, "BAY-E111", "taken", buffer=name):
+            registry.phases(newton, "predict", name)
+    with refused(registry, BufferValueError, "BAY-E111", "twice", buffer="predict"):
+        registry.phases(newton, "predict", "solve", "predict")
+    registry.phases(newton, "predict", "kid_block")
+    with refused(registry, BufferValueError, "BAY-E111", buffer="predict"):
+        registry.register(newton, "predict", 1)
+    with refused(registry, BufferValueError, "BAY-E111", buffer="predict"):
+        registry.add_child(newton, Factory(), "predict")
+    with refused(registry, BufferValueError, "BAY-E111", buffer=ANY):
+        registry.add_child(newton, Factory(), "kid")
+
+
+def test_calls_of_phases_and_loop_with_wrong_arguments(registry, newton):
+    registry.phases(newton, "predict", "solve")
+    for call in (
+        lambda: registry.phases(),
+        lambda: registry.phases(newton, names=("a",)),
+        lambda: registry.phases(newton, "a", last="b"),
+        lambda: registry.loop(newton),
+        lambda: registry.loop(newton, "predict", "solve", "commit"),
+        lambda: registry.phases(NoWeakref(), "predict"),
+    ):
+        with refused(registry, TypeError, None):
+            call()
+    for ends in ((3,), (None,), ("predict", 3), (("predict", "solve"),)):
+        with refused(registry, BufferValueError, "BAY-E125", "phase of a loop"):
+            registry.loop(newton, *ends)
+
+
+def test_more_phases_than_there_may_be(registry):
+    owner = NewtonSolver()
+    names = [f"p{i}" for i in range(4096)]
+    with refused(registry, BufferValueError, "BAY-E122", 4096, 4095, value=4096, limit=4095):
+        registry.phases(owner, *names)
+    registry.phases(owner, *names[:4095])
+    assert registry.build_layout(owner).phases == tuple(names[:4095])
+
+
 # ---- not yet ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda r, f: r.phases(f, "predict", "solve"),
-        lambda r, f: r.loop(f, "predict", "solve"),
         lambda r, f: r.apply(object()),
-        lambda r, f: r.register(f, "x", 1, live="solve"),
-        lambda r, f: r.register(f, "x", 1, live=("predict", "solve")),
-        lambda r, f: r.register(f, "x", 1, carried=True),
-        lambda r, f: r.add_child(f, Factory(), "x", live="solve"),
         lambda r, f: bayplan.BufferRegistry(mode="fast"),
         lambda r, f: bayplan.BufferRegistry(mode="optimal"),
-        lambda r, f: bayplan.BufferRegistry(poison=True),
         lambda r, f: r.build_layout(f).bind(policy="interleave"),
     ],
 )

@@ -65,12 +65,12 @@ def test_exact_records(sequential, tree):
     layout = sequential.build_layout(tree)
     f4, f8 = np.dtype("f4"), np.dtype("f8")
     assert tuple(layout["delta"]) == (
-        *("delta", "shared", 0, 12, 3, (3,), f4, None, False, False, 4, False, 0),
+        *("delta", "shared", 0, 12, 3, (3,), f4, None, False, False, 4, False, 0, False),
     )
     assert tuple(layout["linear_shared"]) == (
-        *("linear_shared", "shared", 16, 16, 4, (4,), f4, None, False, False, 8, True, 2),
+        *("linear_shared", "shared", 16, 16, 4, (4,), f4, None, False, False, 8, True, 2, False),
     )
-    assert tuple(layout.children["linear"])[2:] == (16, 0, 16)
+    assert tuple(layout.children["linear"])[2:] == (16, 0, 16, None)
     assert layout.children["linear"].layout["pivots"].dtype == f8
     shared, below = layout.shared, layout.children["linear"].layout.shared
     assert (shared.nbytes, shared.size, shared.align) == (32, 8, 8)

@@ -207,6 +207,60 @@ def test_registering_inside_build_is_an_error(registry: bayplan.BufferRegistry) 
     late.register_buffer("late", 1)
 
 
+def test_phases_loops_and_lifetimes_are_handed_on(registry: bayplan.BufferRegistry) -> None:
+    child = Counting(registry=registry)
+    child.register_buffer("x", 2, "shared")
+    owner = Counting(registry=registry)
+    owner.phases("predict", "solve", "finish")
+    owner.loop("predict", "solve")
+    owner.loop("finish")
+    owner.register_buffer("sum", 3, "shared", live="solve", carried=True)
+    owner.register_child(child, "early", live="predict")
+    owner.register_child(child, "both", live=("solve", "finish"))
+    layout = owner.buffers
+    assert layout.phases == ("predict", "solve", "finish")
+    assert layout.loops == (("predict", "solve"), ("finish", "finish"))
+    assert layout["sum"].live == ("predict", "solve")
+    assert {name: region.live for name, region in layout.children.items()} == {
+        "early": ("predict", "predict"),
+        "both": ("solve", "finish"),
+    }
+
+
+def test_a_new_lifetime_rebuilds_what_was_compiled(registry: bayplan.BufferRegistry) -> None:
+    """What a kernel may name where has changed, though no byte has moved."""
+    owner = Counting(registry=registry)
+    owner.phases("a", "b")
+    owner.register_buffer("x", 2, "shared", live="a")
+    before = owner.buffers["x"]
+    assert owner.device_function[2] == 1
+    owner.register_buffer("x", 2, "shared", live=("a", "b"))
+    assert owner.buffers["x"].offset == before.offset
+    assert owner.device_function[2] == 2
+    owner.loop("a", "b")
+    assert owner.device_function[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("declare", "what"),
+    [
+        (lambda owner: owner.phases("a"), "declares phases"),
+        (lambda owner: owner.loop("a"), "declares a loop"),
+    ],
+)
+def test_declaring_phases_inside_build_is_an_error(
+    registry: bayplan.BufferRegistry, declare: Any, what: str
+) -> None:
+    class Bad(CUDAFactory):
+        def build(self) -> Any:
+            declare(self)
+
+    bad = Bad(registry=registry)
+    with pytest.raises(bayplan.BayplanError, match=what):
+        _ = bad.device_function
+    assert bad.buffers.phases == ()
+
+
 def test_reading_the_own_product_inside_build_is_an_error(
     registry: bayplan.BufferRegistry,
 ) -> None:

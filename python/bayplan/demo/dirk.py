@@ -86,10 +86,12 @@ class DirkStep(CUDAFactory):
         self.tableau = tableau
         self.jacobian = Jacobian(problem, **kw)
         self.newton = NewtonSolver(RightHandSide(problem, **kw), linear, **kw)
-        self.register_buffer("stages", (tableau.n_stages, n), "shared")
-        self.register_buffer("base", n, "shared")
-        self.register_buffer("increment", n, "shared")
-        self.register_child(self.jacobian, "jacobian")
+        self.phases("linearise", "start", "stage", "finish")
+        self.loop("stage")  # each stage needs the ones before it: their lives begin at the start
+        self.register_buffer("stages", (tableau.n_stages, n), "shared", live=("start", "finish"))
+        self.register_buffer("base", n, "shared", live="stage")
+        self.register_buffer("increment", n, "shared", live=("start", "finish"))
+        self.register_child(self.jacobian, "jacobian", live="linearise")
         self.register_child(self.newton, "newton")
 
     @property
@@ -119,14 +121,17 @@ class DirkStep(CUDAFactory):
         @device
         def step(mem, constants, y, h, rtol, atol, y_new):
             b = L.views(mem)
-            stages, base, increment = b.stages, b.base, b.increment
             c = one / (h * gamma)
-            jacobian(b.jacobian, constants, y, b.newton.linear.matrix)
+            linearise = b.linearise()
+            jacobian(linearise.jacobian, constants, y, b.newton.linear.matrix)
             if not prepare(b.newton, c):
                 return failed
+            start = b.start()
             for i in range(n):
-                increment[i] = nothing
+                start.increment[i] = nothing
             for s in range(n_stages):  # the last increment is the guess for the next one
+                stage = b.stage()
+                stages, base, increment = stage.stages, stage.base, stage.increment
                 for i in range(n):
                     value = y[i]
                     for k in range(s):
@@ -136,6 +141,8 @@ class DirkStep(CUDAFactory):
                     return failed
                 for i in range(n):
                     stages[s, i] = increment[i]
+            finish = b.finish()
+            stages, increment = finish.stages, finish.increment
             for i in range(n):
                 value = nothing
                 error = nothing

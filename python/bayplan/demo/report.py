@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -11,7 +11,10 @@ from rich.text import Text
 
 from bayplan import Layout, Placement
 
-__all__ = ["COPIES", "Row", "memory_map", "moved", "totals", "walk"]
+if TYPE_CHECKING:
+    from .lifetimes import Saving
+
+__all__ = ["COPIES", "Row", "memory_map", "moved", "saved", "totals", "walk"]
 
 COPIES = {
     "shared": "per run",
@@ -103,6 +106,18 @@ def totals(layout: Layout, dynamic_bytes: dict[int, int]) -> Table:
         )
     for lanes, n_bytes in dynamic_bytes.items():
         table.add_row(f"a block of {lanes}", str(n_bytes), "", "dynamic shared bytes")
+    return table
+
+
+def saved(rows: Iterable[tuple[str, Saving]]) -> Table:
+    """Show what lifetimes save; a row is the name of a tree and one of its placements."""
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("integrator")
+    table.add_column("placement")
+    for column in ("bytes of a run", "by lifetimes", "runs in a block", "by lifetimes"):
+        table.add_column(column, justify="right")
+    for title, saving in rows:
+        table.add_row(title, saving.placement, *map(str, saving[1:]))
     return table
 
 

@@ -107,12 +107,13 @@ class RosenbrockStep(CUDAFactory):
         self.rhs = RightHandSide(problem, **kw)
         self.jacobian = Jacobian(problem, **kw)
         self.linear = linear
-        self.register_buffer("stages", (tableau.n_stages, n), "shared")
-        self.register_buffer("point", n, "shared")
-        self.register_buffer("slope", n, "shared")
-        self.register_child(self.rhs, "rhs")
-        self.register_child(self.jacobian, "jacobian")
-        self.register_child(self.linear, "linear")
+        self.phases("linearise", "solve", "finish")
+        self.register_buffer("stages", (tableau.n_stages, n), "shared", live=("solve", "finish"))
+        self.register_buffer("point", n, "shared", live="solve")
+        self.register_buffer("slope", n, "shared", live=("solve", "finish"))
+        self.register_child(self.rhs, "rhs", live="solve")
+        self.register_child(self.jacobian, "jacobian", live="linearise")
+        self.register_child(self.linear, "linear", live=("linearise", "solve"))
 
     @property
     def embedded_order(self) -> int:
@@ -137,26 +138,30 @@ class RosenbrockStep(CUDAFactory):
         @device
         def step(mem, constants, y, h, rtol, atol, y_new):
             b = L.views(mem)
-            stages, point, slope = b.stages, b.point, b.slope
-            jacobian(b.jacobian, constants, y, b.linear.matrix)
-            if not prepare(b.linear, one / (h * gamma)):
+            first = b.linearise()
+            jacobian(first.jacobian, constants, y, first.linear.matrix)
+            if not prepare(first.linear, one / (h * gamma)):
                 return failed
+            then = b.solve()
+            stages, point, slope = then.stages, then.point, then.slope
             for s in range(n_stages):
                 for i in range(n):
                     value = y[i]
                     for k in range(s):
                         value += a[s, k] * stages[k, i]
                     point[i] = value
-                rhs(b.rhs, constants, point, slope)
+                rhs(then.rhs, constants, point, slope)
                 for i in range(n):
                     value = nothing
                     for k in range(s):
                         value += c[s, k] * stages[k, i]
                     slope[i] += value / h
-                if not solve(b.linear, slope):
+                if not solve(then.linear, slope):
                     return failed
                 for i in range(n):
                     stages[s, i] = slope[i]
+            finish = b.finish()
+            stages, slope = finish.stages, finish.slope
             for i in range(n):
                 value = nothing
                 error = nothing

@@ -18,7 +18,8 @@ from bayplan import BayplanError, Layout
 from bayplan.draw import plot_tree
 
 from . import overrides, reference, report
-from .ensemble import Ensemble, Results, Sweep, read_sweep
+from .ensemble import DYNAMIC_SHARED_BYTES, Ensemble, Results, Sweep, read_sweep
+from .lifetimes import savings
 from .problems import PROBLEMS, Problem
 
 __all__ = ["DEFAULT_RUNS", "DEFAULT_SETTINGS", "Checked", "Options", "main"]
@@ -234,6 +235,27 @@ class Demo:
             )
         return is_same and after.is_good
 
+    def print_lifetimes(self) -> None:
+        """Say what the phases of the solvers' buffers save, for the largest problem."""
+        largest = max(self.ensembles, key=lambda one: one.problem.n_species)
+        rows = [
+            (f"{method}/{largest.linear}", saving)
+            for method in self.options.methods
+            for saving in savings(
+                largest.problem,
+                method=method,
+                linear=largest.linear,
+                precision=largest.precision,
+            )
+        ]
+        self.console.print(
+            f"What lifetimes save: {largest.problem.name} {largest.precision}, shared bytes of one "
+            "run with one buffer behind the\nother and by lifetimes, and the runs that "
+            f"{DYNAMIC_SHARED_BYTES} bytes hold.",
+            highlight=False,
+        )
+        self.console.print(report.saved(rows))
+
     # -- all of it ----------------------------------------------------------------
 
     def main(self) -> int:
@@ -257,6 +279,7 @@ class Demo:
         self.console.print(report.moved(old_layout, new_layout))
         self.print_map(new_layout, "Memory map after the move")
         is_same = self.compare(checked[chosen], after)
+        self.print_lifetimes()
         plot_tree(new_layout, self.options.picture)
         self.console.print(f"Picture: {self.options.picture}", highlight=False)
         is_good = is_same and all(one.is_good for one in checked)

@@ -44,6 +44,11 @@ def views_argument(layout: Layout) -> Argument:
     return Argument("other", f"the views of {messages.label(layout)}")
 
 
+def phase_argument(layout: Layout, phase: str) -> Argument:
+    """Describe an entered phase."""
+    return Argument("other", messages.phase_label(layout, phase))
+
+
 NONE = Argument("none", "None")
 INTEGER = Argument("integer", "an integer")
 NUMBER = Argument("other", "a number")

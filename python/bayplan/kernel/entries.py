@@ -36,6 +36,53 @@ def find(layout: Layout, name: str) -> Placement | ChildRegion:
     return entry
 
 
+def reach(layout: Layout, name: str, phase: str | None = None) -> Placement | ChildRegion:
+    """Return the buffer, roll-up or child of that name that lives in a phase, or always.
+
+    Raises
+    ------
+    AttributeError
+        If there is none, or it does not live there.
+    """
+    if name in layout.phases:
+        raise AttributeError(messages.entered_from_views(layout, name))
+    entry = find(layout, name)
+    if entry.live is None or (phase is not None and _lives_in(layout, entry.live, phase)):
+        return entry
+    kind = kind_of(entry)
+    if phase is None:
+        raise AttributeError(messages.enter_first(layout, kind, name, entry.live))
+    raise AttributeError(messages.not_alive(layout, kind, name, entry.live, phase))
+
+
+def reach_from_outside(layout: Layout, name: str) -> Placement | ChildRegion:
+    """Return what a region shows of that name: what lives always and is not local.
+
+    Raises
+    ------
+    AttributeError
+        If there is none, or only the function that opens the layout has it.
+    """
+    if name in layout.phases:
+        raise AttributeError(messages.entered_from_views(layout, name))
+    entry = find(layout, name)
+    if not isinstance(entry, ChildRegion) and entry.location == "local":
+        raise AttributeError(messages.private(layout, name))
+    if entry.live is not None:
+        raise AttributeError(messages.out_of_reach(layout, kind_of(entry), name, entry.live))
+    return entry
+
+
+def kind_of(entry: Placement | ChildRegion) -> str:
+    """What messages call it."""
+    return "child" if isinstance(entry, ChildRegion) else "buffer"
+
+
+def _lives_in(layout: Layout, live: tuple[str, str], phase: str) -> bool:
+    first, at, last = map(layout.phases.index, (live[0], phase, live[1]))
+    return first <= at <= last
+
+
 def is_uneven_rollup(entry: Placement) -> bool:
     """Whether a roll-up's bytes are no whole number of its elements."""
     return bool(entry.is_rollup and entry.nbytes % entry.dtype.itemsize)
@@ -54,8 +101,22 @@ def local_owners(layout: Layout) -> list[Placement]:
 
 
 def scratch_to_zero(layout: Layout) -> list[Placement]:
-    """Return the own buffers that opening the layout zeroes."""
-    return [entry for entry in layout.placements if entry.zero and not entry.keep]
+    """Return the own buffers that opening the layout zeroes: scratch that lives always."""
+    return [
+        entry for entry in layout.placements if entry.zero and not entry.keep and entry.live is None
+    ]
+
+
+def begins(layout: Layout, phase: str) -> list[Placement]:
+    """Return the own buffers and roll-ups whose life begins in a phase."""
+    return [
+        entry for entry in layout.placements if entry.live is not None and entry.live[0] == phase
+    ]
+
+
+def phase_to_zero(layout: Layout, phase: str) -> list[Placement]:
+    """Return the own buffers that entering a phase zeroes."""
+    return [entry for entry in begins(layout, phase) if entry.zero]
 
 
 def kept_to_zero(layout: Layout) -> Iterator[ZeroFill]:

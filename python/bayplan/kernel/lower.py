@@ -14,13 +14,16 @@ from .entries import (
     find,
     kept_to_zero,
     local_owners,
+    phase_to_zero,
     scratch_to_zero,
     view_shape,
 )
 from .types import (
     AllocatorType,
     BoundLayoutType,
+    EnterMethodType,
     LayoutType,
+    PhaseType,
     RegionType,
     RootMethodType,
     ViewsMethodType,
@@ -247,10 +250,23 @@ def _lower_views(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     for entry in local_owners(ty.layout):
         align = max(_LOCAL_ALIGN, entry.align)
         setattr(views, local_member(entry.name), _alloca(builder, entry.nbytes, align))
-    scratch = scratch_to_zero(ty.layout)
-    fills = [(entry, _pointer(builder, ty.layout, views, entry)) for entry in scratch]
-    _zero_all(builder, fills, ty.lanes_per_run)
+    _zero_own(builder, ty, views, scratch_to_zero(ty.layout))
     return views._getvalue()
+
+
+@impl_registry.lower(EnterMethodType, ViewsType)
+def _lower_enter(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Views and phases are the same struct: entering is a matter of types, and zeroing."""
+    ty = sig.return_type
+    _zero_own(
+        builder, ty, _struct(context, builder, ty, args[0]), phase_to_zero(ty.layout, ty.phase)
+    )
+    return args[0]
+
+
+def _zero_own(builder: Any, ty: Any, views: Any, entries: list[Placement]) -> None:
+    fills = [(entry, _pointer(builder, ty.layout, views, entry)) for entry in entries]
+    _zero_all(builder, fills, ty.lanes_per_run)
 
 
 def _pointer(builder: Any, layout: Layout, struct: Any, entry: Placement) -> Any:
@@ -263,8 +279,11 @@ def _pointer(builder: Any, layout: Layout, struct: Any, entry: Placement) -> Any
 
 
 @impl_registry.lower_getattr_generic(RegionType)
+@impl_registry.lower_getattr_generic(PhaseType)
 @impl_registry.lower_getattr_generic(ViewsType)
 def _lower_attribute(context: Any, builder: Any, ty: Any, value: Any, name: str) -> Any:
+    if name in ty.layout.phases:
+        return value
     struct = _struct(context, builder, ty, value)
     entry = find(ty.layout, name)
     if not isinstance(entry, ChildRegion):

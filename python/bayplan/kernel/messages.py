@@ -48,7 +48,67 @@ def unknown(layout: Layout, name: str) -> str:
     """A name that the layout does not have."""
     names = known_names(layout)
     has = ", ".join(names) if names else "nothing"
-    return f"{label(layout)} has no buffer or child {name!r} (has: {has}){nearest(name, names)}"
+    kinds = "buffer or child"
+    if layout.phases:
+        kinds = "buffer, child or phase"
+        has += "; phases: " + ", ".join(layout.phases)
+    hint = nearest(name, [*names, *layout.phases])
+    return f"{label(layout)} has no {kinds} {name!r} (has: {has}){hint}"
+
+
+# ---- phases -----------------------------------------------------------------
+
+
+def _lives(layout: Layout, kind: str, name: str, live: tuple[str, str]) -> str:
+    phases = "phase" if live[0] == live[1] else "phases"
+    return f"{kind} {name!r} of {label(layout)} lives in {phases} {_span(live)}"
+
+
+def _span(live: tuple[str, str]) -> str:
+    first, last = live
+    return repr(first) if first == last else f"{first!r} to {last!r}"
+
+
+def not_alive(layout: Layout, kind: str, name: str, live: tuple[str, str], phase: str) -> str:
+    """A buffer or child asked of a phase that it does not live in."""
+    return (
+        f"{kind} {name!r} of {label(layout)} is not alive in phase {phase!r} "
+        f"(it lives in {_span(live)})"
+    )
+
+
+def enter_first(layout: Layout, kind: str, name: str, live: tuple[str, str]) -> str:
+    """A buffer or child that lives in some phases, asked of the views."""
+    which = "it" if live[0] == live[1] else "one of them"
+    return f"{_lives(layout, kind, name, live)}: enter {which} first, s = b.{live[0]}()"
+
+
+def out_of_reach(layout: Layout, kind: str, name: str, live: tuple[str, str]) -> str:
+    """A buffer or child that lives in some phases, asked of a region."""
+    return (
+        f"{_lives(layout, kind, name, live)}: "
+        "only the function that opens the layout can enter that"
+    )
+
+
+def phase_label(layout: Layout, phase: str) -> str:
+    """How messages call a phase."""
+    return f"phase {phase!r} of {label(layout)}"
+
+
+def not_entered(layout: Layout, phase: str, name: str) -> str:
+    """Anything asked of a phase that was named, not called."""
+    return f"{phase_label(layout, phase)} is not entered: s = b.{phase}(), then s.{name}"
+
+
+def entered_from_views(layout: Layout, phase: str) -> str:
+    """A phase asked of a region or of another phase."""
+    return f"{phase_label(layout, phase)} is entered from the views: b = L.views(mem), b.{phase}()"
+
+
+def enter_arguments(layout: Layout, phase: str, n_args: int) -> str:
+    """A phase entered with arguments."""
+    return f"{phase_label(layout, phase)}: entering takes no arguments, got {n_args}"
 
 
 def wrong_region(layout: Layout, got: Layout) -> str:
@@ -96,6 +156,8 @@ def keywords(names: Iterable[str]) -> str:
 
 def rebind(layout: Layout, name: str) -> str:
     """An assignment to an attribute of views or of a region."""
+    if name in layout.phases:
+        return f"cannot rebind {phase_label(layout, name)}; enter it: s = b.{name}()"
     return f"cannot rebind {name!r} of {label(layout)}; write to its elements: .{name}[...] = value"
 
 
@@ -105,6 +167,8 @@ def unopened(layout: Layout, name: str) -> str:
         return unbound(layout)
     if name in known_names(layout):
         return f"{label(layout)} is not open: b = L.views(mem), then b.{name}"
+    if name in layout.phases:
+        return f"{label(layout)} is not open: b = L.views(mem), then s = b.{name}()"
     return f"{label(layout)} has no attribute {name!r}; open it first: b = L.views(mem)"
 
 

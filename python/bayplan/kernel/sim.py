@@ -1,7 +1,8 @@
 """What layouts, bound layouts and allocators do in Numba's simulator: plain Python.
 
 Scratch that a device would leave undefined is filled with 0xFF bytes: NaN for
-floats, -1 or the largest value for integers.
+floats, -1 or the largest value for integers. Layouts of a registry with
+`poison=True` have phased scratch filled so whenever its life begins.
 """
 
 from __future__ import annotations
@@ -25,10 +26,20 @@ from .arguments import (
     check_allocator,
     check_root,
     check_views,
+    phase_argument,
     region_argument,
     views_argument,
 )
-from .entries import bytes_owner, find, kept_to_zero, scratch_to_zero, view_shape
+from .entries import (
+    begins,
+    bytes_owner,
+    kept_to_zero,
+    phase_to_zero,
+    reach,
+    reach_from_outside,
+    scratch_to_zero,
+    view_shape,
+)
 
 _FILL = 0xFF
 _NO_BYTES = np.zeros(0, np.uint8)
@@ -44,9 +55,12 @@ class Region:
     _layout: Layout
     _memories: dict[str, Any]
     _lanes_per_run: int
+    _phased: dict[str, Any]
 
     def __init__(self, layout: Layout, memories: dict[str, Any], lanes_per_run: int = 1) -> None:
-        self.__dict__.update(_layout=layout, _memories=memories, _lanes_per_run=lanes_per_run)
+        self.__dict__.update(
+            _layout=layout, _memories=memories, _lanes_per_run=lanes_per_run, _phased={}
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -60,12 +74,20 @@ class Region:
         raise AttributeError(messages.rebind(self._layout, name))
 
     def _make(self, name: str) -> Any:
-        entry = find(self._layout, name)
+        return self._open(reach_from_outside(self._layout, name))
+
+    def _open(self, entry: Any) -> Any:
+        """Return a child's region, or the array of a buffer that is not local."""
         if isinstance(entry, ChildRegion):
             return self._child(entry)
-        if entry.location == "local":
-            raise AttributeError(messages.private(self._layout, name))
         return _view(self._memories[entry.location], entry.offset, entry)
+
+    def _open_phased(self, entry: Any) -> Any:
+        """Do the same for what lives in some phases; made once, though never an attribute."""
+        made = self._phased.get(entry.name)
+        if made is None:
+            made = self._phased[entry.name] = self._open(entry)
+        return made
 
     def _child(self, child: Any) -> Region:
         memories = {}
@@ -80,15 +102,25 @@ class Views(Region):
 
     _region: Region
     _locals: dict[str, Any]
+    _entered: set[str]
+    _is_poisoned: bool
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Region, is_poisoned: bool) -> None:
         self.__dict__.update(region.__dict__)
-        self.__dict__.update(_region=region, _locals={})
+        self.__dict__.update(_region=region, _locals={}, _entered=set(), _is_poisoned=is_poisoned)
 
     def _make(self, name: str) -> Any:
-        layout = self._layout
-        if name in layout and layout[name].location == "local":
-            return _view(self._local_bytes(layout[name]), 0, layout[name])
+        if name in self._layout.phases:
+            return Enter(self, name)
+        return self._reach(name)
+
+    def _reach(self, name: str, phase: str | None = None) -> Any:
+        """Return what lives in a phase, or always."""
+        entry = reach(self._layout, name, phase)
+        if isinstance(entry, Placement) and entry.location == "local":
+            return _view(self._local_bytes(entry), 0, entry)
+        if entry.live is not None:
+            return self._region._open_phased(entry)
         return getattr(self._region, name)
 
     def _local_bytes(self, entry: Placement) -> Any:
@@ -98,9 +130,84 @@ class Views(Region):
         if memory is None:
             memory = self._locals[owner.name] = np.full(owner.nbytes, _FILL, np.uint8)
             for other in self._layout.local.placements:
-                if other.zero and bytes_owner(self._layout, other).name == owner.name:
+                is_mine = bytes_owner(self._layout, other).name == owner.name
+                if other.zero and other.live is None and is_mine:
                     memory[: other.nbytes] = 0
         return memory
+
+    def _poison(self, phase: str) -> None:
+        """Fill what begins in a phase and nobody else can be using.
+
+        That leaves out block-wide bytes, and shared ones where a run has several
+        lanes: compiled code has no barrier at the entry, so one lane may have
+        written before another one enters. What is carried through a loop is filled
+        when its phase is first entered; later that may be the loop's next turn.
+        """
+        own = _OWN if self._lanes_per_run > 1 else ("shared", *_OWN)
+        is_again = phase in self._entered
+        self._entered.add(phase)
+        for entry in begins(self._layout, phase):
+            if entry.location not in own or (is_again and entry.carried):
+                continue
+            if entry.location == "local":
+                self._local_bytes(entry)[...] = _FILL
+            else:
+                memory = self._memories[entry.location]
+                memory[entry.offset : entry.offset + entry.nbytes] = _FILL
+
+
+class Enter:
+    """`b.solve` of a phase "solve", to be called."""
+
+    __slots__ = ("_entered", "_phase", "_views", "_zeroed")
+
+    _phase: str
+    _views: Views
+    _entered: Phase
+    _zeroed: list[Placement]
+
+    def __init__(self, views: Views, phase: str) -> None:
+        self._views, self._phase = views, phase
+        self._entered = Phase(views, phase)
+        self._zeroed = phase_to_zero(views._layout, phase)
+
+    def __call__(self, *args: Any, **named: Any) -> Phase:
+        """Enter the phase: fill what begins in it, return what lives in it."""
+        views = self._views
+        if args or named:
+            n_args = len(args) + len(named)
+            raise TypeError(messages.enter_arguments(views._layout, self._phase, n_args))
+        if views._is_poisoned:
+            views._poison(self._phase)
+        if self._zeroed:
+            fills = [(entry, getattr(self._entered, entry.name)) for entry in self._zeroed]
+            _zero(fills, views._lanes_per_run)
+        return self._entered
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(messages.not_entered(self._views._layout, self._phase, name))
+
+
+class Phase:
+    """An entered phase: attributes are what lives in it, and what lives always."""
+
+    _views: Views
+    _phase: str
+
+    def __init__(self, views: Views, phase: str) -> None:
+        self.__dict__.update(_views=views, _phase=phase)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = self._views._reach(name, self._phase)
+        self.__dict__[name] = value
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(messages.rebind(self._views._layout, name))
 
 
 # ---- arrays -----------------------------------------------------------------
@@ -129,6 +236,8 @@ def describe(value: Any) -> Argument:
     """Say what an argument is, in the words that the compiler path uses too."""
     if isinstance(value, Views):
         return views_argument(value._layout)
+    if isinstance(value, Phase):
+        return phase_argument(value._views._layout, value._phase)
     if isinstance(value, Region):
         return region_argument(value._layout)
     value = _unwrap(value)
@@ -213,7 +322,7 @@ def views(layout: Layout, *args: Any) -> Views:
     is_mine = type(region) is Region and region._layout is layout and len(args) == 1
     if not is_mine and not check_views(layout, [describe(arg) for arg in args]):
         region = Region(layout, _arenas(layout, args))
-    opened = Views(region)
+    opened = Views(region, layout.poison)
     fills = [(entry, getattr(opened, entry.name)) for entry in _scratch_fills(layout)]
     if fills:
         _zero(fills, region._lanes_per_run)

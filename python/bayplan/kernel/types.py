@@ -19,6 +19,7 @@ from .arguments import (
     check_allocator,
     check_root,
     check_views,
+    phase_argument,
     region_argument,
     views_argument,
 )
@@ -35,7 +36,7 @@ from .compat import (
     typeof_impl,
     types,
 )
-from .entries import find, local_owners, view_shape
+from .entries import local_owners, reach, reach_from_outside, view_shape
 
 # ---- types ------------------------------------------------------------------
 
@@ -92,6 +93,19 @@ class ViewsType(_MemoryType):
     """An opened layout: attributes are arrays and the children's regions."""
 
 
+class PhaseType(_MemoryType):
+    """An entered phase: what lives in it, and what lives always."""
+
+    def __init__(self, views: ViewsType, phase: str) -> None:
+        self.views, self.phase = views, phase
+        super().__init__(views.layout, views.lanes_per_run)
+        self.name += f".{phase}"
+
+    @property
+    def key(self) -> Any:
+        return self.views, self.phase
+
+
 class _CallableType(types.Callable, types.Opaque):
     """Something to call that is checked by arguments.py.
 
@@ -122,6 +136,27 @@ class ViewsMethodType(_CallableType):
         is_region = _checked(check_views, layout, args, kws)
         lanes = args[0].lanes_per_run if is_region else 1
         return signature(ViewsType(layout, lanes), *args, recvr=self.this)
+
+
+class EnterMethodType(_CallableType):
+    """`b.solve` of a phase "solve", to be called without arguments; a value like the views."""
+
+    def __init__(self, this: ViewsType, phase: str) -> None:
+        self.this, self.phase, self.layout = this, phase, this.layout
+        super().__init__(f"{this.name}.{phase}")
+
+    @property
+    def key(self) -> Any:
+        return self.this, self.phase
+
+    def get_impl_key(self, sig: Any) -> Any:
+        return EnterMethodType
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        n_args = len(args) + len(kws)
+        if n_args:
+            raise TypingError(messages.enter_arguments(self.layout, self.phase, n_args))
+        return signature(PhaseType(self.this, self.phase), recvr=self.this)
 
 
 class RootMethodType(_CallableType):
@@ -176,7 +211,8 @@ class _RegionModel(models.StructModel):
         return []
 
     def as_return(self, builder: Any, value: Any) -> Any:
-        kind = "views" if isinstance(self._fe_type, ViewsType) else "region"
+        kinds = {ViewsType: "views", RegionType: "region", PhaseType: "buffers in a phase"}
+        kind = kinds.get(type(self._fe_type), "phases")
         raise TypingError(messages.returned(self._fe_type.layout, kind))
 
 
@@ -200,7 +236,8 @@ def local_member(name: str) -> str:
 
 
 register_model(RegionType)(_RegionModel)
-register_model(ViewsType)(_ViewsModel)
+for _views_type in (ViewsType, PhaseType, EnterMethodType):
+    register_model(_views_type)(_ViewsModel)
 for _type in (LayoutType, BoundLayoutType, ViewsMethodType, RootMethodType, AllocatorType):
     register_model(_type)(models.OpaqueModel)
 
@@ -234,6 +271,8 @@ def describe(ty: Any) -> Argument:
         return region_argument(ty.layout)
     if isinstance(ty, ViewsType):
         return views_argument(ty.layout)
+    if isinstance(ty, PhaseType):
+        return phase_argument(ty.layout, ty.phase)
     if isinstance(ty, types.Array):
         return array_argument(ty.ndim, ty.layout == "C")
     if is_none(ty):
@@ -268,19 +307,22 @@ def array_type(entry: Placement) -> Any:
 
 
 def _resolve_entry(ty: _MemoryType, attr: str) -> Any:
-    """Type `views.attr` or `region.attr`."""
+    """Type `views.attr`, `phase.attr` or `region.attr`."""
     if attr.startswith("__"):
         return None
     if is_setting_attribute():
         raise TypingError(messages.rebind(ty.layout, attr))
+    if isinstance(ty, ViewsType) and attr in ty.layout.phases:
+        return EnterMethodType(ty, attr)
     try:
-        entry = find(ty.layout, attr)
+        if isinstance(ty, RegionType):
+            entry = reach_from_outside(ty.layout, attr)
+        else:
+            entry = reach(ty.layout, attr, getattr(ty, "phase", None))
     except AttributeError as error:
         raise TypingError(str(error)) from None
     if isinstance(entry, ChildRegion):
         return RegionType(entry.layout, ty.lanes_per_run)
-    if isinstance(ty, RegionType) and entry.location == "local":
-        raise TypingError(messages.private(ty.layout, attr))
     return array_type(entry)
 
 
@@ -290,6 +332,26 @@ class _ViewsAttributes(AttributeTemplate):
 
     def generic_resolve(self, ty: ViewsType, attr: str) -> Any:
         return _resolve_entry(ty, attr)
+
+
+@decl_registry.register_attr
+class _PhaseAttributes(AttributeTemplate):
+    key = PhaseType
+
+    def generic_resolve(self, ty: PhaseType, attr: str) -> Any:
+        return _resolve_entry(ty, attr)
+
+
+@decl_registry.register_attr
+class _EnterAttributes(AttributeTemplate):
+    """A phase that was named and not called has nothing."""
+
+    key = EnterMethodType
+
+    def generic_resolve(self, ty: EnterMethodType, attr: str) -> Any:
+        if attr.startswith("__"):
+            return None
+        raise TypingError(messages.not_entered(ty.layout, ty.phase, attr))
 
 
 @decl_registry.register_attr

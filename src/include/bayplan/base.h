@@ -62,6 +62,7 @@ typedef enum bp_family {
     X(BAD_VALUE, "BAY-E122", VALUE, "value out of range")                      \
     X(UNEVEN, "BAY-E123", VALUE, "bytes do not divide into elements")          \
     X(BAD_DATA, "BAY-E124", VALUE, "not a packed layout")                      \
+    X(BAD_LIFE, "BAY-E125", VALUE, "not usable as a lifetime")                 \
     X(STALE, "BAY-E130", STALE, "the object behind this handle is gone")
 
 typedef enum bp_status {

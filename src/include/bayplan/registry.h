@@ -49,10 +49,10 @@ typedef enum bp_choice { BP_UNSAID, BP_NO, BP_YES } bp_choice;
 
 typedef struct bp_registry_options {
     bp_plan_mode mode;
-    uint64_t node_budget; /* 0: the default; kept for the searching modes */
+    uint64_t node_budget; /* of every region; 0: the mode's own */
 } bp_registry_options;
 
-/* Errors: NO_MEMORY, NOT_YET (modes fast and optimal). */
+/* Errors: NO_MEMORY, BAD_VALUE (no planning mode). */
 BP_API BP_MUST_USE bp_status bp_registry_new(const bp_registry_options *options,
                                              const bp_allocator *alloc,
                                              bp_registry **out,
@@ -99,23 +99,33 @@ typedef struct bp_buffer_spec {
     bool zero;
     const char *same_as; /* NULL: bytes of its own */
     float uses;          /* weight for the launch planner; finite, >= 0 */
-    /* Lifetimes: NOT_YET unless NULL, NULL, false. */
+    /* Alive from the first phase to the last one, both included. Both NULL:
+     * always; last_phase NULL: in first_phase alone. */
     const char *first_phase;
     const char *last_phase;
-    bool is_carried;
+    bool is_carried; /* its value goes from one turn of the innermost loop
+                        around its phases to the next: it lives through all of
+                        that loop */
 } bp_buffer_spec;
 
 /* All fields at their defaults: local, UNSAID, no sharing, uses 1. */
 BP_API void bp_buffer_spec_init(bp_buffer_spec *spec);
 
-/* Add a buffer, or replace the one of that name in its place (its id stays). A
+/* Lifetimes as they are settled: what is kept or declared without phases lives
+ * always; a carried buffer lives through its loop; one that begins before a
+ * loop and ends inside lives to the loop's end, for the next turn needs it too;
+ * buffers that share bytes (same_as) all live while one of them does.
+ *
+ * Add a buffer, or replace the one of that name in its place (its id stays). A
  * location override outlives a replacement, unless the new declaration's `keep`
  * forbids it, which is an error. The same values again: nothing changes.
  * *out_id (nullable) is unique within the factory and never reused.
  * Errors: STALE, BAD_NAME, NAME_TAKEN (a child, roll-up or phase), READ_ONLY (a
  * roll-up of this factory), BAD_SIZE, TOO_LARGE, BAD_ALIGN, BAD_DTYPE,
- * KEEP_CONFLICT, BAD_SAME_AS, BAD_VALUE, UNKNOWN_BUFFER (same_as), NOT_YET,
- * NO_MEMORY. */
+ * KEEP_CONFLICT (also keep with a lifetime), BAD_SAME_AS, BAD_VALUE,
+ * UNKNOWN_BUFFER (same_as), UNKNOWN_PHASE, BAD_LIFE (the last phase comes
+ * before the first; carried without a loop around it; zero and carried at
+ * once, also by way of same_as), NO_MEMORY. */
 BP_API BP_MUST_USE bp_status bp_registry_register(bp_registry *registry,
                                                   bp_factory factory,
                                                   const bp_buffer_spec *spec,
@@ -132,18 +142,48 @@ BP_API BP_MUST_USE bp_status bp_registry_unregister_all(bp_registry *registry,
                                                         bp_factory factory,
                                                         bp_error *error);
 
+/* ---- phases ------------------------------------------------------------ */
+
+#define BP_MAX_PHASES 4095u
+/* In place of both phases of a lifetime. */
+#define BP_ALWAYS UINT32_MAX
+
+/* The factory's phases in their order: always the whole list. Buffers, children
+ * and loops keep the phases that they name, wherever these now stand. No names
+ * (n 0) forget phases and loops. The same list again: nothing changes.
+ * Errors: STALE, BAD_NAME, NAME_TAKEN (also twice in the list), BAD_VALUE (more
+ * than BP_MAX_PHASES), UNKNOWN_PHASE (a phase that a buffer, child or loop
+ * names would vanish), BAD_LIFE (the new order turns a lifetime or loop around,
+ * or leaves loops that overlap in part or something carried without a loop),
+ * NO_MEMORY. */
+BP_API BP_MUST_USE bp_status bp_registry_phases(bp_registry *registry,
+                                                bp_factory factory,
+                                                const char *const *names,
+                                                size_t n, bp_error *error);
+/* The phases from first to last (NULL: the first alone) repeat. Loops are
+ * disjoint or nested. The same loop again: nothing changes.
+ * Errors: STALE, BAD_NAME (first is NULL), UNKNOWN_PHASE, BAD_LIFE, NO_MEMORY.
+ */
+BP_API BP_MUST_USE bp_status bp_registry_loop(bp_registry *registry,
+                                              bp_factory factory,
+                                              const char *first,
+                                              const char *last,
+                                              bp_error *error);
+
 /* ---- children ---------------------------------------------------------- */
 
 /* Give `child` bytes in `parent` under `name`: three read-only entries
  * {name}_shared, {name}_block, {name}_persistent_local that follow the child's
- * layout for ever. Same name and child: no-op; same name, another child:
- * replaced in place.
- * Errors: STALE, BAD_NAME, NAME_TAKEN, CYCLE (with its path), NO_MEMORY. */
-BP_API BP_MUST_USE bp_status bp_registry_add_child(bp_registry *registry,
-                                                   bp_factory parent,
-                                                   bp_factory child,
-                                                   const char *name,
-                                                   bp_error *error);
+ * layout for ever. It is called in the phases from the first to the last (NULL
+ * as with buffers). Its shared and block bytes live as long, but always where
+ * they hold kept bytes; its persistent_local bytes live always. Same name,
+ * child and phases: no-op; the same name otherwise: replaced in place.
+ * Errors: STALE, BAD_NAME, NAME_TAKEN, CYCLE (with its path), UNKNOWN_PHASE,
+ * BAD_LIFE, NO_MEMORY. */
+BP_API BP_MUST_USE bp_status bp_registry_add_child(
+    bp_registry *registry, bp_factory parent, bp_factory child,
+    const char *name, const char *first_phase, const char *last_phase,
+    bp_error *error);
 /* Errors: STALE, UNKNOWN_CHILD. */
 BP_API BP_MUST_USE bp_status bp_registry_remove_child(bp_registry *registry,
                                                       bp_factory parent,
@@ -212,18 +252,33 @@ typedef struct bp_entry {
     bool is_kept;
     bool is_zero;
     float uses;
+    const char *first_phase; /* as declared; NULL: always */
+    const char *last_phase;
+    bool is_carried;
 } bp_entry;
 
 typedef struct bp_child {
     const char *name;
-    bp_factory factory; /* BP_NO_FACTORY where the child is gone */
+    bp_factory factory;      /* BP_NO_FACTORY where the child is gone */
+    const char *first_phase; /* as declared; NULL: always */
+    const char *last_phase;
 } bp_child;
+
+/* From phase `first` to phase `last`, both included. */
+typedef struct bp_loop {
+    uint32_t first;
+    uint32_t last;
+} bp_loop;
 
 typedef struct bp_entries {
     size_t n_entries;
     bp_entry *entries;
     size_t n_children;
     bp_child *children;
+    size_t n_phases;
+    const char **phases;
+    size_t n_loops;
+    bp_loop *loops; /* by first phase, the longer one first */
     bp_allocator alloc;
     void *block;
     size_t n_block_bytes;
@@ -244,7 +299,9 @@ BP_API BP_MUST_USE bp_status bp_registry_dump(bp_registry *registry,
                                               bp_factory factory, char **out,
                                               bp_error *error);
 BP_API void bp_text_free(bp_registry *registry, char *text);
-/* Every invariant of the whole structure. INTERNAL with the broken one. */
+/* Every invariant of the whole structure, and that no two buffers of a current
+ * layout share bytes while both live. INTERNAL with the broken one; NO_MEMORY.
+ */
 BP_API BP_MUST_USE bp_status bp_registry_check(bp_registry *registry,
                                                bp_error *error);
 
@@ -305,6 +362,7 @@ typedef struct bp_region {
     uint64_t load;             /* most bytes alive at once */
     uint64_t lower_bound;      /* proven, of this region with children rigid */
     uint64_t flat_lower_bound; /* of the tree, children not rigid */
+    uint64_t kept_bytes;       /* tree-wide, what is kept between calls */
     uint32_t align;            /* >= 1; largest of what it holds */
     uint32_t widest; /* bytes of the widest access, tree-wide, <= 16 */
     bp_plan_status status;
@@ -324,6 +382,9 @@ typedef struct bp_placement {
     uint32_t align;
     uint32_t bytes_of; /* whose bytes these are: a placement's number, its own
                           unless it is same_as another */
+    uint32_t first_phase; /* settled, both included; both BP_ALWAYS: always */
+    uint32_t last_phase;
+    bool is_carried; /* it, or another one of the same bytes */
     bool is_kept;
     bool is_zero;
     bool is_rollup;
@@ -333,6 +394,8 @@ typedef struct bp_child_region {
     const char *name;
     bp_layout *layout;                   /* borrowed from the parent */
     uint64_t offset_bytes[BP_N_REGIONS]; /* local: 0 */
+    uint32_t first_phase; /* settled: when it is called; or BP_ALWAYS */
+    uint32_t last_phase;
 } bp_child_region;
 
 /* All borrowed from the layout. `name` is the factory's type name, NULL after
@@ -351,13 +414,19 @@ BP_API const bp_placement *bp_layout_find(const bp_layout *layout,
 BP_API size_t bp_layout_n_children(const bp_layout *layout);
 BP_API const bp_child_region *bp_layout_get_child(const bp_layout *layout,
                                                   size_t i);
+BP_API size_t bp_layout_n_phases(const bp_layout *layout);
+/* NULL where there is none of that number. */
+BP_API const char *bp_layout_phase_name(const bp_layout *layout, size_t i);
+BP_API size_t bp_layout_n_loops(const bp_layout *layout);
+/* By first phase, the longer one first; BP_ALWAYS twice where there is none. */
+BP_API bp_loop bp_layout_get_loop(const bp_layout *layout, size_t i);
 /* When its own bytes last changed; 0 after unpacking. */
 BP_API uint64_t bp_layout_version(const bp_layout *layout);
 
 /* What kernels see, as bytes: names, offsets, shapes, element types, effective
- * locations, alignments, keep, zero, whose bytes they are, precision and the
- * children's digests. Equal layouts have equal contents. Computed once, on
- * first need; NO_MEMORY. */
+ * locations, alignments, keep, zero, whose bytes they are, phases, loops and
+ * lifetimes, precision and the children's digests. Equal layouts have equal
+ * contents. Computed once, on first need; NO_MEMORY. */
 BP_API BP_MUST_USE bp_status bp_layout_get_content(bp_layout *layout,
                                                    const uint8_t **bytes,
                                                    size_t *n_bytes,
@@ -383,6 +452,52 @@ BP_API BP_MUST_USE bp_status bp_layout_unpack(const uint8_t *bytes,
                                               size_t n_bytes,
                                               const bp_allocator *alloc,
                                               bp_layout **out, bp_error *error);
+
+/* ---- hazards ----------------------------------------------------------- */
+
+typedef enum bp_hazard_when {
+    BP_HAZARD_STEP, /* from one phase to a later one */
+    BP_HAZARD_LOOP, /* from the end of a loop back to its beginning */
+    BP_HAZARD_CALL, /* from one call of the device function to the next */
+    BP_N_HAZARD_WHENS
+} bp_hazard_when;
+
+typedef enum bp_barrier {
+    BP_BARRIER_NONE, /* the same thread: program order is enough */
+    BP_BARRIER_WARP, /* the lanes of the run */
+    BP_BARRIER_BLOCK,
+    BP_N_BARRIERS
+} bp_barrier;
+
+/* "step", "loop", "call" and "none", "syncwarp", "syncthreads". Never NULL. */
+BP_API const char *bp_hazard_when_name(bp_hazard_when when);
+BP_API const char *bp_barrier_name(bp_barrier barrier);
+
+/* `after` takes over bytes that were `before`'s. Every thread that uses them
+ * must have come past the barrier when `after` is entered. */
+typedef struct bp_hazard {
+    uint32_t before; /* placements, each the owner of its bytes */
+    uint32_t after;
+    uint32_t leaves; /* the last phase in which `before` lives on that way */
+    uint32_t enters; /* the phase that begins behind the barrier */
+    uint32_t loop;   /* BP_HAZARD_LOOP: its number; else BP_ALWAYS */
+    bp_hazard_when when;
+    bp_location location;
+    bp_barrier barrier;
+} bp_hazard;
+
+/* Every take-over in this layout's own regions (children answer for what is
+ * inside them), where at least one byte goes from one straight to the other.
+ * Ordered by `when`, loop, phase entered and declaration. *out is freed with
+ * bp_layout_hazards_free; NULL where there are none.
+ * Errors: BAD_VALUE (lanes_per_run is not a power of two up to 32),
+ * NO_MEMORY. */
+BP_API BP_MUST_USE bp_status bp_layout_hazards(const bp_layout *layout,
+                                               uint32_t lanes_per_run,
+                                               bp_hazard **out, size_t *n,
+                                               bp_error *error);
+BP_API void bp_layout_hazards_free(const bp_layout *layout, bp_hazard *hazards,
+                                   size_t n);
 
 #ifdef __cplusplus
 }

@@ -16,31 +16,42 @@ REGISTRY = bayplan.BufferRegistry()
 
 
 class Node:
-    """A factory of any type name, with the buffers and children given."""
+    """A factory of any type name, with the buffers, children and phases given.
+
+    A third item of a child is the phases it is called in; loops are (first, last).
+    """
 
     def __init__(
         self,
         name: str,
         buffers: Iterable[tuple[Any, ...]],
-        children: Iterable[tuple[str, Node]] = (),
+        children: Iterable[tuple[Any, ...]] = (),
         precision: Any = "f4",
+        phases: Iterable[str] = (),
+        loops: Iterable[tuple[str, str]] = (),
+        registry: bayplan.BufferRegistry = REGISTRY,
     ) -> None:
+        self.registry = registry
         self.owner = type(name, (), {"precision": precision})()
+        if phases:
+            registry.phases(self.owner, *phases)
+        for loop in loops:
+            registry.loop(self.owner, *loop)
         for buffer in buffers:
             *positional, last = buffer
             keywords = last if isinstance(last, dict) else {}
             names = positional if isinstance(last, dict) else buffer
-            REGISTRY.register(self.owner, *names, **keywords)
-        for child_name, child in children:
-            REGISTRY.add_child(self.owner, child.owner, child_name)
+            registry.register(self.owner, *names, **keywords)
+        for child_name, child, *live in children:
+            registry.add_child(self.owner, child.owner, child_name, live=live[0] if live else None)
         self.children = list(children)
 
     @property
     def layout(self) -> Any:
-        return REGISTRY.build_layout(self.owner)
+        return self.registry.build_layout(self.owner)
 
     def allocator(self, name: str) -> Any:
-        return REGISTRY.get_allocator(self.owner, name)
+        return self.registry.get_allocator(self.owner, name)
 
 
 def layout_of(name: str, *args: Any, **kw: Any) -> Any:

@@ -75,6 +75,38 @@ def test_zero_filling_by_those_who_share():
         np.testing.assert_array_equal(out[:, 1], 6)
 
 
+def test_phases_that_share_bytes():
+    layout = layout_of(
+        "Phased",
+        [
+            ("early", 4, "shared", {"dtype": "i4", "live": "a"}),
+            ("late", 4, "shared", {"dtype": "i4", "live": "b", "zero": True}),
+        ],
+        phases="ab",
+    )
+    assert layout["early"].offset == layout["late"].offset
+    bound = layout.bind(lanes_per_run=4)
+
+    @kernel
+    def kern(out):
+        thread = cuda.threadIdx.x
+        lane = thread % 4
+        b = layout.views(bound.root(thread // 4))
+        a = b.a()
+        a.early[lane] = thread
+        cuda.syncthreads()
+        mirrored = a.early[3 - lane]
+        z = b.b()  # the run's lanes meet here, before and after it is zeroed
+        z.late[lane] += mirrored
+        cuda.syncthreads()
+        out[thread] = z.late[3 - lane]
+
+    out = np.zeros(64, np.int32)
+    for _ in range(3):  # shared memory holds what the launch before left
+        kern[1, 64, 0, bound.dynamic_shared_bytes(16)](out)
+        np.testing.assert_array_equal(out, np.arange(64))
+
+
 def test_more_than_48_kib():
     layout = layout_of("Large", [("x", 14_000, "shared")])
     bound = layout.bind()
