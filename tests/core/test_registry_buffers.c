@@ -221,17 +221,23 @@ static void refuses_bad_fields(void)
     CHECK(fixture_fini(&it));
 }
 
-static void refuses_what_comes_later(void)
+static void takes_every_planning_mode(void)
 {
     fixture it;
     CHECK(fixture_init(&it, BP_PLAN_AUTO));
     bp_registry *other = NULL;
-    bp_registry_options options = {BP_PLAN_FAST, 0};
-    CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
-                 BP_NOT_YET, NULL);
-    options.mode = BP_PLAN_OPTIMAL;
-    CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
-                 BP_NOT_YET, NULL);
+    for (int mode = 0; mode < BP_N_PLAN_MODES; mode++) {
+        bp_registry_options options = {(bp_plan_mode)mode, 7};
+        CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
+                     BP_OK, &it.error);
+        bp_registry_options got = {BP_N_PLAN_MODES, 0};
+        bp_registry_get_options(other, &got);
+        CHECK_U64(got.mode, mode);
+        CHECK_U64(got.node_budget, 7);
+        bp_registry_free(other);
+        other = NULL;
+    }
+    bp_registry_options options = {BP_PLAN_AUTO, 0};
     options.mode = (bp_plan_mode)BP_N_PLAN_MODES;
     CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
                  BP_BAD_VALUE, NULL);
@@ -558,7 +564,7 @@ int main(void)
     RUN(refuses_bad_names);
     RUN(refuses_every_reserved_word);
     RUN(refuses_bad_fields);
-    RUN(refuses_what_comes_later);
+    RUN(takes_every_planning_mode);
     RUN(counts_bytes_below_2_to_48);
     RUN(settles_keep);
     RUN(override_outlives_replacement);
