@@ -90,7 +90,8 @@ static void setup_tree(bench *b, size_t arity)
             char name[32];
             (void)snprintf(name, sizeof name, "child%zu", k);
             MUST(bp_registry_add_child(b->registry, nodes[i],
-                                       nodes[arity * i + k], name, NULL));
+                                       nodes[arity * i + k], name, NULL, NULL,
+                                       NULL));
         }
     }
     b->factory = nodes[0];
