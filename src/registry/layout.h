@@ -47,8 +47,6 @@ struct bp_layout {
     const char **phases;
     size_t n_loops;
     bp_loop *loops;
-    /* What the flattened tree has alive at once at least. A report. */
-    uint64_t flat_load[BP_N_REGIONS];
     _Atomic(bp__content *) content;
     _Atomic(bp__name_index *) index;
 };

@@ -217,17 +217,18 @@ static void add_life(const bp_layout *layout, uint64_t *live, uint32_t first,
 static void add_child_life(const bp_layout *layout, uint64_t *live,
                            const bp_child_region *child, bp_location location)
 {
-    uint64_t kept = child->layout->regions[location].kept_bytes;
-    add_life(layout, live, BP_ALWAYS, BP_ALWAYS, kept);
+    const bp_region *below = &child->layout->regions[location];
+    add_life(layout, live, BP_ALWAYS, BP_ALWAYS, below->kept_bytes);
     add_life(layout, live, child->first_phase, child->last_phase,
-             child->layout->flat_load[location] - kept);
+             below->flat_lower_bound - below->kept_bytes);
 }
 
-/* The load, if the children's blocks could be mixed with ours: in each phase
- * all that lives in it conflicts with each other, and of a child at least its
- * own such load. Bytes alone, no padding: another's bytes may fill that. */
-static uint64_t flat_load(const bp_layout *layout, bp_location location,
-                          bp__solve_scratch *scratch)
+/* What the tree needs at least if the children's blocks could be mixed with
+ * ours: in each phase all that lives in it conflicts with each other, and of a
+ * child at least as much as its own such bound. Bytes alone: the holes of one
+ * factory may hold buffers of another. */
+static uint64_t flat_bound(const bp_layout *layout, bp_location location,
+                           bp__solve_scratch *scratch)
 {
     uint64_t *live = scratch->live;
     memset(live, 0, (layout->n_phases + 2) * sizeof *live);
@@ -250,29 +251,6 @@ static uint64_t flat_load(const bp_layout *layout, bp_location location,
         most = now > most ? now : most;
     }
     return most;
-}
-
-/* A flattened plan holds a flattened plan of each child. */
-static void bound_flat(bp_layout *layout, bp_location location,
-                       bp__solve_scratch *scratch)
-{
-    bp_region *region = &layout->regions[location];
-    uint64_t below = 0;
-    bool is_rigid = false;
-    for (size_t i = 0; i < layout->n_children; i++) {
-        const bp_region *child = &layout->children[i].layout->regions[location];
-        is_rigid = is_rigid || child->n_bytes != 0;
-        below =
-            child->flat_lower_bound > below ? child->flat_lower_bound : below;
-    }
-    if (!is_rigid) {
-        layout->flat_load[location] = region->load;
-        region->flat_lower_bound = region->lower_bound;
-        return;
-    }
-    uint64_t load = flat_load(layout, location, scratch);
-    layout->flat_load[location] = load;
-    region->flat_lower_bound = load > below ? load : below;
 }
 
 static bp_status plan_region(bp_layout *layout, bp_location location,
@@ -305,7 +283,9 @@ static bp_status plan_region(bp_layout *layout, bp_location location,
     }
     region->load = result.load;
     region->lower_bound = result.lower_bound;
-    bound_flat(layout, location, scratch);
+    region->flat_lower_bound = layout->n_children == 0
+                                   ? result.load
+                                   : flat_bound(layout, location, scratch);
     region->status = result.status;
     return BP_OK;
 }

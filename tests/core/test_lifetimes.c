@@ -281,7 +281,7 @@ static void settles_lifetimes(void)
     CHECK_U64(region->load, most);
     CHECK(region->lower_bound >= most);
     CHECK(region->lower_bound <= region->n_bytes);
-    CHECK_U64(region->flat_lower_bound, region->lower_bound);
+    CHECK_U64(region->flat_lower_bound, most);
     bp_layout_unref(layout);
     CHECK(fixture_fini(&it));
 }

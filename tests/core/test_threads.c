@@ -40,7 +40,39 @@ static bool is_expected(bp_status status)
     return status == BP_OK || status == BP_STALE ||
            status == BP_UNKNOWN_BUFFER || status == BP_UNKNOWN_CHILD ||
            status == BP_CYCLE || status == BP_BAD_SAME_AS ||
-           status == BP_NAME_TAKEN;
+           status == BP_NAME_TAKEN || status == BP_UNKNOWN_PHASE ||
+           status == BP_BAD_LIFE;
+}
+
+/* Phases come and go under buffers and children that name them. */
+static bp_status edit_lives(worker *me, bp_factory f, bp_error *error)
+{
+    static const char *const phases[] = {"p", "q", "r", "p"};
+    bp_registry *r = me->all->registry;
+    size_t first = (size_t)random_below(&me->seed, 3);
+    uint64_t shape = 3;
+    bp_buffer_spec spec;
+    bp_buffer_spec_init(&spec);
+    spec.name = "f";
+    spec.shape = &shape;
+    spec.location = BP_SHARED;
+    spec.first_phase = phases[first];
+    uint64_t i = random_below(&me->seed, N_FACTORIES);
+    switch (random_below(&me->seed, 6)) {
+    case 0:
+        return bp_registry_loop(r, f, phases[first], phases[first + 1], error);
+    case 1:
+        return bp_registry_unregister(r, f, "f", error);
+    case 2:
+        return bp_registry_add_child(r, f, atomic_load(&me->all->factories[i]),
+                                     "kid", phases[first], NULL, error);
+    case 3:
+        return bp_registry_register(r, f, &spec, NULL, error);
+    default:
+        return bp_registry_phases(r, f, phases + first,
+                                  (size_t)random_below(&me->seed, 4 - first),
+                                  error);
+    }
 }
 
 static bp_status edit(worker *me, bp_factory f, bp_error *error)
@@ -124,6 +156,12 @@ static bp_status use_layout(worker *me, bp_factory f, bp_error *error)
     }
     char digest[BP_DIGEST_TEXT];
     status = bp_layout_digest(layout, digest, error);
+    bp_hazard *hazards = NULL;
+    size_t n_hazards = 0;
+    if (status == BP_OK) {
+        status = bp_layout_hazards(layout, 8, &hazards, &n_hazards, error);
+        bp_layout_hazards_free(layout, hazards, n_hazards);
+    }
     /* Give ours away, and take what another one left. */
     bp_layout_unref(atomic_exchange(&me->all->parcel, layout));
     return status;
@@ -152,8 +190,10 @@ static void *work(void *argument)
         bp_error error = {0};
         bp_status status;
         uint64_t what = random_below(&me->seed, 20);
-        if (what < 10) {
+        if (what < 7) {
             status = edit(me, f, &error);
+        } else if (what < 10) {
+            status = edit_lives(me, f, &error);
         } else if (what < 13) {
             status = read_all(me, f, &error);
         } else if (what < 19) {
