@@ -1,8 +1,11 @@
 /* model.c - is the request legal, and the sums everybody needs. */
 #include "plan/model.h"
 
+#include "plan/pins.h"
+
 #include <inttypes.h>
 
+#define MAX_BUFFERS    ((size_t)1 << 31)
 #define MAX_PLAN_ALIGN ((uint64_t)1 << 32)
 
 static bp_status check_mode(bp_plan_mode mode, bp_error *error)
@@ -11,16 +14,33 @@ static bp_status check_mode(bp_plan_mode mode, bp_error *error)
     case BP_PLAN_AUTO:
     case BP_PLAN_SEQUENTIAL:
     case BP_PLAN_PACKED:
-        return BP_OK;
     case BP_PLAN_FAST:
     case BP_PLAN_OPTIMAL:
-        return bp_fail(error, BP_NOT_YET,
-                       "plan mode \"%s\" is not yet supported (there are auto, "
-                       "sequential, packed)",
-                       bp_plan_mode_name(mode));
+        return BP_OK;
     default:
         return bp_fail(error, BP_BAD_VALUE, "%d is no plan mode", (int)mode);
     }
+}
+
+/* What only the modes that know lifetimes can do. */
+static bp_status check_wishes(const bp_plan_request *request, bp_error *error)
+{
+    bool is_simple =
+        request->mode == BP_PLAN_SEQUENTIAL || request->mode == BP_PLAN_PACKED;
+    if (is_simple && (request->pins != NULL || request->has_capacity)) {
+        return bp_fail(error, BP_BAD_VALUE,
+                       "plan mode \"%s\" knows no %s (auto, fast and optimal "
+                       "do)",
+                       bp_plan_mode_name(request->mode),
+                       request->pins != NULL ? "pins" : "capacity");
+    }
+    if (request->n > MAX_BUFFERS) {
+        (void)bp_fail(error, BP_TOO_LARGE, "%zu buffers are more than 2^31",
+                      request->n);
+        bp_error_numbers(error, request->n, MAX_BUFFERS);
+        return BP_TOO_LARGE;
+    }
+    return BP_OK;
 }
 
 static bp_status scan_sizes(bp_plan_model *model, bp_error *error)
@@ -99,6 +119,9 @@ bp_status bp__plan_model_init(bp_plan_model *model,
     *model = (bp_plan_model){.request = request};
     bp_status status = check_mode(request->mode, error);
     if (status == BP_OK) {
+        status = check_wishes(request, error);
+    }
+    if (status == BP_OK) {
         status = scan_sizes(model, error);
     }
     if (status == BP_OK) {
@@ -106,6 +129,9 @@ bp_status bp__plan_model_init(bp_plan_model *model,
     }
     if (status == BP_OK) {
         status = scan_lifetimes(model, error);
+    }
+    if (status == BP_OK) {
+        status = bp__pins_check(request, error);
     }
     return status;
 }

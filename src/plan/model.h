@@ -32,4 +32,10 @@ static inline bool bp__plan_is_ever_live(const bp_plan_request *request,
            (request->first == NULL || request->first[i] < request->last[i]);
 }
 
+/* Where a caller wants it, and nowhere else. */
+static inline bool bp__plan_is_pinned(const bp_plan_request *request, size_t i)
+{
+    return request->pins != NULL && request->pins[i] >= 0;
+}
+
 #endif

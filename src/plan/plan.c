@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "plan/bounds.h"
+#include "plan/improve.h"
 #include "plan/model.h"
 #include "plan/simple.h"
 
@@ -34,7 +35,16 @@ bool bp_plan_mode_parse(const char *name, bp_plan_mode *out)
 
 const char *bp_plan_status_name(bp_plan_status status)
 {
-    return status == BP_PLAN_IS_OPTIMAL ? "optimal" : "feasible";
+    switch (status) {
+    case BP_PLAN_IS_OPTIMAL:
+        return "optimal";
+    case BP_PLAN_INFEASIBLE:
+        return "infeasible";
+    case BP_PLAN_UNKNOWN:
+        return "unknown";
+    default:
+        return "feasible";
+    }
 }
 
 typedef bool (*place_function)(const bp_plan_model *model, uint64_t *offsets,
@@ -71,27 +81,53 @@ static uint64_t lower_bound(const bp_plan_model *model, uint64_t load,
     return bp__plan_align_bound(model);
 }
 
-/* A mode to the plan it asks for. *bound is proven. */
-static bp_status choose(const bp_plan_model *model, uint64_t load,
-                        candidate *best, uint64_t *bound, bp_error *error)
+/* The modes that ignore lifetimes, and auto if declaration order is as good as
+ * any: no memory is asked for but to sort lifetimes. False in *is_settled:
+ * nothing was written. */
+static bp_status run_simple(const bp_plan_model *model,
+                            const bp_allocator *alloc, uint64_t *offsets,
+                            bp_plan_result *result, bool *is_settled,
+                            bp_error *error)
 {
-    bp_plan_mode mode = model->request->mode;
-    *best = measure(model, mode == BP_PLAN_PACKED ? bp__plan_packed
-                                                  : bp__plan_sequential);
-    if (best->is_possible) {
-        *bound = lower_bound(model, load, best->height);
+    const bp_plan_request *request = model->request;
+    bool is_auto = request->mode == BP_PLAN_AUTO;
+    uint64_t load;
+    if (!bp__plan_load(model, alloc, &load)) {
+        return bp_fail(error, BP_NO_MEMORY,
+                       "no memory to sort the lifetimes of %zu buffers",
+                       request->n);
     }
-    bool is_settled =
-        mode != BP_PLAN_AUTO || (best->is_possible && best->height == *bound);
-    if (!is_settled) {
-        candidate packed = measure(model, bp__plan_packed);
-        if (packed.is_possible &&
-            (!best->is_possible || packed.height < best->height)) {
-            *best = packed;
-            *bound = lower_bound(model, load, best->height);
-        }
+    candidate best =
+        measure(model, request->mode == BP_PLAN_PACKED ? bp__plan_packed
+                                                       : bp__plan_sequential);
+    *is_settled = !is_auto;
+    if (!best.is_possible) {
+        return is_auto ? BP_OK : too_large(error);
     }
-    return best->is_possible ? BP_OK : too_large(error);
+    uint64_t bound = lower_bound(model, load, best.height);
+    if (is_auto && best.height != bound) {
+        return BP_OK;
+    }
+    uint64_t height;
+    bool is_placed = best.place(model, offsets, &height);
+    assert(is_placed && height == best.height); /* as it was measured */
+    (void)is_placed;
+    *is_settled = true;
+    *result = (bp_plan_result){
+        .height = best.height,
+        .load = load,
+        .lower_bound = bound,
+        .status = best.height == bound ? BP_PLAN_IS_OPTIMAL : BP_PLAN_FEASIBLE,
+    };
+    return BP_OK;
+}
+
+static bool is_simple(const bp_plan_request *request)
+{
+    return request->mode == BP_PLAN_SEQUENTIAL ||
+           request->mode == BP_PLAN_PACKED ||
+           (request->mode == BP_PLAN_AUTO && request->pins == NULL &&
+            !request->has_capacity);
 }
 
 bp_status bp_plan_run(const bp_plan_request *request, const bp_allocator *alloc,
@@ -104,28 +140,22 @@ bp_status bp_plan_run(const bp_plan_request *request, const bp_allocator *alloc,
         return status;
     }
     bp_allocator scratch = bp__allocator_or_default(alloc);
-    uint64_t load;
-    if (!bp__plan_load(&model, &scratch, &load)) {
-        return bp_fail(error, BP_NO_MEMORY,
-                       "no memory to sort the lifetimes of %zu buffers",
-                       request->n);
+    if (is_simple(request)) {
+        bool is_settled = false;
+        status =
+            run_simple(&model, &scratch, offsets, result, &is_settled, error);
+        if (status != BP_OK || is_settled) {
+            return status;
+        }
     }
-    candidate best;
-    uint64_t bound = 0;
-    status = choose(&model, load, &best, &bound, error);
-    if (status != BP_OK) {
-        return status;
+    bp__improved improved;
+    status = bp__improve(&improved, &model, &scratch, error);
+    if (status == BP_OK) {
+        if (request->n > 0) {
+            memcpy(offsets, improved.offsets, request->n * sizeof *offsets);
+        }
+        *result = improved.result;
+        bp__improved_fini(&improved);
     }
-
-    uint64_t height;
-    bool is_placed = best.place(&model, offsets, &height);
-    assert(is_placed && height == best.height); /* as it was measured */
-    (void)is_placed;
-    *result = (bp_plan_result){
-        .height = best.height,
-        .load = load,
-        .lower_bound = bound,
-        .status = best.height == bound ? BP_PLAN_IS_OPTIMAL : BP_PLAN_FEASIBLE,
-    };
-    return BP_OK;
+    return status;
 }
