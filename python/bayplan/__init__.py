@@ -22,15 +22,14 @@ from ._core import (
     ForkedProcess,
     NotYetError,
     Placement,
-    Plan,
     Region,
     SlotExists,
     StaleHandle,
     __version__,
     bank_conflicts,
-    plan,
 )
 from .layout import BoundLayout, BufferRegistry, Layout, buffer_registry
+from .plans import PackingInstance, Plan, plan, read_csv, write_csv
 
 if TYPE_CHECKING:
     from .factory import BufferOwner, CUDAFactory
@@ -52,6 +51,7 @@ __all__ = [
     "ForkedProcess",
     "Layout",
     "NotYetError",
+    "PackingInstance",
     "Placement",
     "Plan",
     "Region",
@@ -61,6 +61,8 @@ __all__ = [
     "bank_conflicts",
     "buffer_registry",
     "plan",
+    "read_csv",
+    "write_csv",
 ]
 
 # What is imported when it is first asked for: name to module. Submodules that

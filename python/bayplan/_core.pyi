@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn, Self, SupportsFloat, SupportsIndex, Typ
 import numpy as np
 from _typeshed import structseq
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from .layout import Layout as _PythonLayout
 
@@ -228,6 +228,14 @@ class Plan(structseq[Any], tuple[NDArray[np.int64], int, int, int, str, int]):
     def status(self) -> str: ...
     @property
     def nodes(self) -> int: ...
+    @property
+    def interrupted(self) -> bool: ...
+    @property
+    def sizes(self) -> NDArray[np.int64]: ...
+    @property
+    def first(self) -> NDArray[np.int64]: ...
+    @property
+    def last(self) -> NDArray[np.int64]: ...
 
 # ---- layouts -------------------------------------------------------------------
 
@@ -392,13 +400,33 @@ def plan(
     last: ArrayLike,
     *,
     align: ArrayLike | None = None,
+    pins: ArrayLike | None = None,
     mode: str = "auto",
     budget: SupportsIndex | None = None,
-    pins: ArrayLike | None = None,
     capacity: SupportsIndex | None = None,
     time_limit: SupportsFloat | None = None,
     progress: object | None = None,
 ) -> Plan: ...
+def live_bytes(
+    sizes: ArrayLike, first: ArrayLike, last: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+def read_csv(
+    data: Buffer, where: str, /
+) -> tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64] | None,
+    NDArray[np.int64] | None,
+]: ...
+def write_csv(
+    sizes: ArrayLike,
+    first: ArrayLike,
+    last: ArrayLike,
+    *,
+    align: ArrayLike | None = None,
+    offsets: ArrayLike | None = None,
+) -> bytes: ...
 def bank_conflicts(
     stride: SupportsIndex, width: SupportsIndex, lanes_per_run: SupportsIndex = 1
 ) -> int: ...

@@ -367,3 +367,23 @@ int bpx_to_region(bpx_state *st, PyObject *object, bp_location *out)
 {
     return parse_location(st, object, BP_N_REGIONS, out);
 }
+
+int bpx_to_plan_mode(bpx_state *st, PyObject *object, bp_plan_mode *out)
+{
+    const char *text;
+    *out = BP_PLAN_AUTO;
+    if (object == NULL) {
+        return 0;
+    }
+    if (bpx_to_text(st, object, "mode", BP_BAD_VALUE, &text) < 0) {
+        return -1;
+    }
+    if (!bp_plan_mode_parse(text, out)) {
+        bpx_raise_as(st, BP_BAD_VALUE,
+                     "mode must be 'auto', 'sequential', 'packed', 'fast' or "
+                     "'optimal', not '%.60s'",
+                     text);
+        return -1;
+    }
+    return 0;
+}

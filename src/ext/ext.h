@@ -88,6 +88,7 @@ void bpx_exception_give(PyObject *exception);
     X(first)                                                                   \
     X(last)                                                                    \
     X(pins)                                                                    \
+    X(offsets)                                                                 \
     X(mode)                                                                    \
     X(budget)                                                                  \
     X(capacity)                                                                \
@@ -132,6 +133,8 @@ void bpx_ptrmap_fini(bpx_ptrmap *map);
 
 /* ---- module state ------------------------------------------------------ */
 
+enum { BPX_N_PLAN_STATUSES = BP_PLAN_UNKNOWN + 1 };
+
 /* One element type. Entries live as long as the module and never move. */
 typedef struct bpx_dtype {
     PyArray_Descr *descr;
@@ -155,7 +158,7 @@ typedef struct bpx_state {
     PyObject *words[BPX_N_WORDS];
     PyObject *locations[BP_N_LOCATIONS]; /* interned */
     PyObject *policies[BP_N_STRIDE_POLICIES];
-    PyObject *plan_statuses[2];
+    PyObject *plan_statuses[BPX_N_PLAN_STATUSES];
     PyObject *base_error;
     PyObject *errors[BPX_N_FAMILIES]; /* family -> exception type */
     PyTypeObject *registry_type;
@@ -251,6 +254,8 @@ int bpx_to_text(bpx_state *st, PyObject *object, const char *what,
 int bpx_to_name(bpx_state *st, PyObject *object, const char *what,
                 const char **out);
 int bpx_to_location(bpx_state *st, PyObject *object, bp_location *out);
+/* NULL: "auto". */
+int bpx_to_plan_mode(bpx_state *st, PyObject *object, bp_plan_mode *out);
 /* One of the four memories. */
 int bpx_to_region(bpx_state *st, PyObject *object, bp_location *out);
 /* Size or shape of buffer `name` -> shape[0..*n_dims). */
@@ -271,8 +276,10 @@ PyObject *bpx_entry_new(bpx_state *st, const bp_entry *entry,
                         bp_factory factory, const bp_layout *layout);
 PyObject *bpx_child_region_new(bpx_state *st, PyObject *name, PyObject *layout,
                                const bp_child_region *child);
+/* `inputs`: sizes, first, last, as they were planned. */
 PyObject *bpx_plan_new(bpx_state *st, PyObject *offsets,
-                       const bp_plan_result *result);
+                       const bp_plan_result *result,
+                       PyArrayObject *const inputs[3]);
 PyObject *bpx_shape_tuple(const uint64_t *shape, uint32_t n_dims);
 /* [offset, offset + n) bytes as elements of `n_element` bytes; None where they
  * do not divide. */
@@ -314,10 +321,15 @@ PyObject *bpx_unpack_bound(PyObject *module, PyObject *data);
 
 int bpx_registry_add_type(PyObject *module);
 
-/* ---- plan.c ------------------------------------------------------------ */
+/* ---- plan.c, csv.c ----------------------------------------------------- */
 
 PyObject *bpx_plan(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
                    PyObject *kwnames);
+PyObject *bpx_live_bytes(PyObject *module, PyObject *const *args,
+                         Py_ssize_t n_args, PyObject *kwnames);
+PyObject *bpx_read_csv(PyObject *module, PyObject *args);
+PyObject *bpx_write_csv(PyObject *module, PyObject *const *args,
+                        Py_ssize_t n_args, PyObject *kwnames);
 PyObject *bpx_bank_conflicts(PyObject *module, PyObject *const *args,
                              Py_ssize_t n_args, PyObject *kwnames);
 

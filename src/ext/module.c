@@ -36,7 +36,7 @@ static int intern_words(bpx_state *st)
             return -1;
         }
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < BPX_N_PLAN_STATUSES; i++) {
         if (intern_into(&st->plan_statuses[i],
                         bp_plan_status_name((bp_plan_status)i)) < 0) {
             return -1;
@@ -77,36 +77,24 @@ static PyObject *set_classes(PyObject *module, PyObject *const *args,
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(
-    plan_doc,
-    "plan($module, /, sizes, first, last, *, align=None, mode='auto',\n"
-    "     budget=None, pins=None, capacity=None, time_limit=None,\n"
-    "     progress=None)\n--\n\n"
-    "Give buffers offsets so that no two overlap in both time and address.\n\n"
-    "Parameters\n----------\n"
-    "sizes : array of int, shape (n,)\n"
-    "    Bytes of each buffer, >= 0.\n"
-    "first, last : array of int, shape (n,)\n"
-    "    Buffer i is alive in first[i] <= t < last[i].\n"
-    "align : array of int, shape (n,), optional\n"
-    "    Powers of two that the offsets are multiples of; by default 1.\n"
-    "mode : str\n"
-    "    'auto', 'sequential' (declaration order) or 'packed' (alignment\n"
-    "    descending).\n"
-    "budget : int, optional\n"
-    "    Search nodes; the modes of today use none.\n"
-    "pins, capacity, time_limit, progress : optional\n"
-    "    Not yet supported.\n\n"
-    "Returns\n-------\n"
-    "Plan\n"
-    "    offsets (int64, bytes), height, load, lower_bound (bytes), status\n"
-    "    ('optimal' only where the height equals a proven bound), nodes.\n\n"
-    "Raises\n------\n"
-    "BufferValueError\n"
-    "    No integer arrays of one length, first > last, or an alignment that\n"
-    "    is no power of two.\n"
-    "NotYetError\n"
-    "    For the modes 'fast' and 'optimal' and the last four parameters.");
+PyDoc_STRVAR(plan_doc,
+             "plan($module, /, sizes, first, last, *, align=None, pins=None,\n"
+             "     mode='auto', budget=None, capacity=None, time_limit=None,\n"
+             "     progress=None)\n--\n\n"
+             "What bayplan.plan() does, as a plain record.");
+PyDoc_STRVAR(live_bytes_doc,
+             "live_bytes($module, /, sizes, first, last)\n--\n\n"
+             "Bytes alive over time, as steps.\n\n"
+             "Returns\n-------\n"
+             "tuple of numpy.ndarray\n"
+             "    Times, and the bytes alive from each of them on (int64).");
+PyDoc_STRVAR(read_csv_doc,
+             "read_csv($module, data, where, /)\n--\n\n"
+             "The columns of a table in `data`, which messages call `where`:\n"
+             "sizes, first, last, alignments or None, offsets or None.");
+PyDoc_STRVAR(write_csv_doc, "write_csv($module, /, sizes, first, last, *,\n"
+                            "          align=None, offsets=None)\n--\n\n"
+                            "A table as bytes.");
 PyDoc_STRVAR(
     bank_conflicts_doc,
     "bank_conflicts($module, /, stride, width, lanes_per_run=1)\n--\n\n"
@@ -150,6 +138,9 @@ PyDoc_STRVAR(raise_status_doc, "_raise_status($module, number, /)\n--\n\n"
 
 static PyMethodDef module_functions[] = {
     FAST("plan", bpx_plan, plan_doc),
+    FAST("live_bytes", bpx_live_bytes, live_bytes_doc),
+    {"read_csv", bpx_read_csv, METH_VARARGS, read_csv_doc},
+    FAST("write_csv", bpx_write_csv, write_csv_doc),
     FAST("bank_conflicts", bpx_bank_conflicts, bank_conflicts_doc),
     {"unpack_layout", bpx_unpack_layout, METH_O, unpack_layout_doc},
     {"unpack_bound", bpx_unpack_bound, METH_O, unpack_bound_doc},
@@ -216,7 +207,7 @@ static void clear_texts(bpx_state *st)
     for (int i = 0; i < BP_N_STRIDE_POLICIES; i++) {
         Py_CLEAR(st->policies[i]);
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < BPX_N_PLAN_STATUSES; i++) {
         Py_CLEAR(st->plan_statuses[i]);
     }
 }

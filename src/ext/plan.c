@@ -1,176 +1,84 @@
-/* plan.c - the pure functions: plan() and bank_conflicts(). */
-#include "ext/ext.h"
-
-#include <string.h>
-
-/* ---- arrays ------------------------------------------------------------ */
-
-/* Always NULL. */
-static PyObject *refuse_array(bpx_state *st, const char *what, PyObject *given)
-{
-    bpx_given text;
-    bpx_describe(given, &text);
-    return bpx_raise_as(st, BP_BAD_VALUE,
-                        "%s must be a one-dimensional array of integers, not "
-                        "%s",
-                        what, text.text);
-}
-
-static int check_not_negative(bpx_state *st, PyArrayObject *array,
-                              const char *what)
-{
-    const int64_t *items = PyArray_DATA(array);
-    npy_intp n = PyArray_SIZE(array);
-    for (npy_intp i = 0; i < n; i++) {
-        if (items[i] < 0) {
-            bpx_raise_as(st, BP_BAD_VALUE, "%s[%lld] is not in 0..2**63-1",
-                         what, (long long)i);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* `object` as an int64 array of our own, which no other thread can change while
- * the GIL is away. Integers of any width are taken, nothing else; an empty
- * sequence counts as integers. Unsigned numbers beyond int64 turn negative in
- * the cast and are refused with the negative ones. */
-static PyArrayObject *to_array(bpx_state *st, PyObject *object,
-                               const char *what, bool is_signed)
-{
-    PyArrayObject *any = (PyArrayObject *)PyArray_FROM_O(object);
-    if (any == NULL) {
-        PyErr_Clear();
-        return (PyArrayObject *)refuse_array(st, what, object);
-    }
-    int type_num = PyArray_TYPE(any);
-    bool is_integer = PyTypeNum_ISINTEGER(type_num) || PyArray_SIZE(any) == 0;
-    PyArrayObject *out = NULL;
-    if (!is_integer || PyArray_NDIM(any) != 1) {
-        refuse_array(st, what, object);
-    } else {
-        out = (PyArrayObject *)PyArray_FROMANY(
-            (PyObject *)any, NPY_INT64, 1, 1,
-            NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSURECOPY);
-    }
-    Py_DECREF(any);
-    if (out != NULL && !(is_signed && PyTypeNum_ISSIGNED(type_num)) &&
-        check_not_negative(st, out, what) < 0) {
-        Py_CLEAR(out);
-    }
-    return out;
-}
+/* plan.c - the pure functions: plan(), the live bytes of its picture, and
+ * bank_conflicts(). */
+#include "ext/columns.h"
 
 /* ---- plan -------------------------------------------------------------- */
 
-typedef struct plan_arrays {
-    PyArrayObject *sizes;
-    PyArrayObject *first;
-    PyArrayObject *last;
-    PyArrayObject *align; /* NULL: all 1 */
-} plan_arrays;
-
-static void plan_arrays_fini(plan_arrays *a)
+static PyObject *wrap_plan(bpx_state *st, const bpx_columns *columns,
+                           PyObject *offsets, const bp_plan_result *result)
 {
-    Py_XDECREF(a->sizes);
-    Py_XDECREF(a->first);
-    Py_XDECREF(a->last);
-    Py_XDECREF(a->align);
-}
-
-static int check_length(bpx_state *st, const plan_arrays *a,
-                        PyArrayObject *array, const char *what)
-{
-    npy_intp n = PyArray_SIZE(a->sizes);
-    if (array == NULL || PyArray_SIZE(array) == n) {
-        return 0;
+    if (result->height > INT64_MAX) {
+        return bpx_raise_as(st, BP_TOO_LARGE, "the plan is %llu bytes high",
+                            (unsigned long long)result->height);
     }
-    bpx_raise_as(st, BP_BAD_VALUE, "sizes has %lld items but %s has %lld",
-                 (long long)n, what, (long long)PyArray_SIZE(array));
-    return -1;
-}
-
-static int plan_arrays_init(bpx_state *st, plan_arrays *a,
-                            PyObject *const *given, PyObject *align)
-{
-    *a = (plan_arrays){NULL, NULL, NULL, NULL};
-    if ((a->sizes = to_array(st, given[0], "sizes", false)) != NULL &&
-        (a->first = to_array(st, given[1], "first", true)) != NULL &&
-        (a->last = to_array(st, given[2], "last", true)) != NULL &&
-        (align == NULL ||
-         (a->align = to_array(st, align, "align", false)) != NULL) &&
-        check_length(st, a, a->first, "first") == 0 &&
-        check_length(st, a, a->last, "last") == 0 &&
-        check_length(st, a, a->align, "align") == 0) {
-        return 0;
+    PyArrayObject *const inputs[3] = {columns->sizes, columns->first,
+                                      columns->last};
+    for (int i = 0; i < 3; i++) {
+        PyArray_CLEARFLAGS(inputs[i], NPY_ARRAY_WRITEABLE);
     }
-    plan_arrays_fini(a);
-    return -1;
+    return bpx_plan_new(st, offsets, result, inputs);
 }
 
-static PyObject *run_plan(bpx_state *st, const plan_arrays *a,
-                          bp_plan_mode mode)
+/* `request` has the wishes; the arrays are added here. */
+static PyObject *run_plan(bpx_state *st, const bpx_columns *columns,
+                          bp_plan_request *request, bpx_watch *watch)
 {
-    npy_intp n = PyArray_SIZE(a->sizes);
+    npy_intp n = PyArray_SIZE(columns->sizes);
     PyObject *offsets = PyArray_SimpleNew(1, &n, NPY_INT64);
     if (offsets == NULL) {
         return NULL;
     }
-    bp_plan_request request = {
-        .n = (size_t)n,
-        .sizes = PyArray_DATA(a->sizes),
-        .aligns = a->align == NULL ? NULL : PyArray_DATA(a->align),
-        .first = PyArray_DATA(a->first),
-        .last = PyArray_DATA(a->last),
-        .mode = mode};
+    request->n = (size_t)n;
+    request->sizes = bpx_items(columns->sizes);
+    request->aligns = bpx_items(columns->align);
+    request->first = bpx_items(columns->first);
+    request->last = bpx_items(columns->last);
+    request->pins = bpx_items(columns->offsets);
+    request->poll = bpx_watch_poll;
+    request->poll_ctx = watch;
     bp_plan_result result = {0};
     bp_error error = {.status = BP_OK};
     bp_allocator alloc = bp_allocator_default();
     uint64_t *out = PyArray_DATA((PyArrayObject *)offsets);
-    bp_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        bp_plan_run(&request, &alloc, out, &result, &error);
-    Py_END_ALLOW_THREADS PyObject *plan = NULL;
-    if (status != BP_OK) {
-        bpx_raise(st, &error);
-    } else if (result.height > INT64_MAX) {
-        bpx_raise_as(st, BP_TOO_LARGE, "the plan is %llu bytes high",
-                     (unsigned long long)result.height);
-    } else {
-        plan = bpx_plan_new(st, offsets, &result);
+    bpx_watch_begin(watch);
+    bp_status status = bp_plan_run(request, &alloc, out, &result, &error);
+    bpx_watch_end(watch);
+    bp_plan_progress last = {result.n_nodes, result.height, result.lower_bound};
+    PyObject *plan = NULL;
+    if (bpx_watch_finish(watch, status == BP_OK ? &last : NULL) == 0) {
+        plan = status != BP_OK ? bpx_raise(st, &error)
+                               : wrap_plan(st, columns, offsets, &result);
     }
     Py_DECREF(offsets);
     return plan;
 }
 
-/* Parameters whose place is reserved: refused unless None. */
-static int refuse_reserved(bpx_state *st, PyObject *const *given,
-                           const bpx_signature *signature, int from)
+static int to_budget(bpx_state *st, PyObject *object, uint64_t *out)
 {
-    for (int i = from; i < signature->n_params; i++) {
-        if (given[i] != NULL && given[i] != Py_None) {
-            bpx_raise_as(st, BP_NOT_YET, "plan(%s=...) is not yet supported",
-                         PyUnicode_AsUTF8(st->words[signature->words[i]]));
-            return -1;
-        }
+    *out = 0;
+    if (object == NULL || object == Py_None) {
+        return 0;
+    }
+    if (bpx_to_uint64(st, object, "budget", BP_BAD_VALUE, out) < 0) {
+        return -1;
+    }
+    if (*out == 0) {
+        bpx_raise_as(st, BP_BAD_VALUE,
+                     "budget must be at least 1 node (mode 'fast' searches "
+                     "nothing)");
+        return -1;
     }
     return 0;
 }
 
-static int to_mode(bpx_state *st, PyObject *object, bp_plan_mode *out)
+static int to_capacity(bpx_state *st, PyObject *object,
+                       bp_plan_request *request)
 {
-    const char *text;
-    if (bpx_to_text(st, object, "mode", BP_BAD_VALUE, &text) < 0) {
-        return -1;
-    }
-    if (!bp_plan_mode_parse(text, out)) {
-        bpx_raise_as(st, BP_BAD_VALUE,
-                     "mode must be 'auto', 'sequential', 'packed', 'fast' or "
-                     "'optimal', not '%.60s'",
-                     text);
-        return -1;
-    }
-    return 0;
+    request->has_capacity = object != NULL && object != Py_None;
+    return request->has_capacity
+               ? bpx_to_uint64(st, object, "capacity", BP_BAD_VALUE,
+                               &request->capacity)
+               : 0;
 }
 
 PyObject *bpx_plan(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
@@ -181,27 +89,76 @@ PyObject *bpx_plan(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
         10,
         3,
         3,
-        {BPX_sizes, BPX_first, BPX_last, BPX_align, BPX_mode, BPX_budget,
-         BPX_pins, BPX_capacity, BPX_time_limit, BPX_progress}};
+        {BPX_sizes, BPX_first, BPX_last, BPX_align, BPX_pins, BPX_mode,
+         BPX_budget, BPX_capacity, BPX_time_limit, BPX_progress}};
     bpx_state *st = bpx_state_of(module);
     PyObject *given[10];
-    bp_plan_mode mode = BP_PLAN_AUTO;
-    uint64_t budget;
+    bp_plan_request request = {.mode = BP_PLAN_AUTO};
+    bpx_watch watch;
     if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0 ||
-        refuse_reserved(st, given, &signature, 6) < 0 ||
-        (given[4] != NULL && to_mode(st, given[4], &mode) < 0) ||
-        (given[5] != NULL && given[5] != Py_None &&
-         bpx_to_uint64(st, given[5], "budget", BP_BAD_VALUE, &budget) < 0)) {
+        bpx_to_plan_mode(st, given[5], &request.mode) < 0 ||
+        to_budget(st, given[6], &request.node_budget) < 0 ||
+        to_capacity(st, given[7], &request) < 0 ||
+        bpx_watch_init(st, &watch, given[8], given[9]) < 0) {
         return NULL;
     }
-    PyObject *align = given[3] == Py_None ? NULL : given[3];
-    plan_arrays arrays;
-    if (plan_arrays_init(st, &arrays, given, align) < 0) {
+    bpx_columns columns;
+    if (bpx_columns_init(st, &columns, given, given[3], given[4], "pins") < 0) {
         return NULL;
     }
-    PyObject *plan = run_plan(st, &arrays, mode);
-    plan_arrays_fini(&arrays);
+    PyObject *plan = run_plan(st, &columns, &request, &watch);
+    bpx_columns_fini(&columns);
     return plan;
+}
+
+/* ---- live bytes -------------------------------------------------------- */
+
+static PyObject *first_items(PyObject *array, size_t n)
+{
+    return PySequence_GetSlice(array, 0, (Py_ssize_t)n);
+}
+
+static PyObject *run_live(bpx_state *st, const bpx_columns *columns)
+{
+    npy_intp n = PyArray_SIZE(columns->sizes);
+    npy_intp room = 2 * n;
+    PyObject *times = PyArray_SimpleNew(1, &room, NPY_INT64);
+    PyObject *live = PyArray_SimpleNew(1, &room, NPY_INT64);
+    PyObject *answer = NULL;
+    size_t n_steps = 0;
+    bp_error error = {.status = BP_OK};
+    bp_allocator alloc = bp_allocator_default();
+    if (times != NULL && live != NULL) {
+        bp_status status =
+            bp_plan_live((size_t)n, bpx_items(columns->sizes),
+                         bpx_items(columns->first), bpx_items(columns->last),
+                         &alloc, PyArray_DATA((PyArrayObject *)times),
+                         PyArray_DATA((PyArrayObject *)live), &n_steps, &error);
+        answer = status != BP_OK
+                     ? bpx_raise(st, &error)
+                     : Py_BuildValue("(NN)", first_items(times, n_steps),
+                                     first_items(live, n_steps));
+    }
+    Py_XDECREF(times);
+    Py_XDECREF(live);
+    return answer;
+}
+
+PyObject *bpx_live_bytes(PyObject *module, PyObject *const *args,
+                         Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const bpx_signature signature = {
+        "live_bytes", 3, 3, 3, {BPX_sizes, BPX_first, BPX_last}};
+    bpx_state *st = bpx_state_of(module);
+    PyObject *given[3];
+    bpx_columns columns;
+    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0 ||
+        bpx_columns_init(st, &columns, given, NULL, NULL, "") < 0) {
+        return NULL;
+    }
+    PyObject *answer = run_live(st, &columns);
+    bpx_columns_fini(&columns);
+    return answer;
 }
 
 /* ---- bank_conflicts ---------------------------------------------------- */

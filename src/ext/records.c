@@ -69,8 +69,12 @@ static PyStructSequence_Field plan_fields[] = {
     {"height", "Largest offset + size in bytes, not rounded."},
     {"load", "Most bytes alive at once."},
     {"lower_bound", "Bytes that no plan can beat (proven)."},
-    {"status", "'optimal' or 'feasible'."},
-    {"nodes", "Search nodes used; 0 for the modes that do not search."},
+    {"status", "'optimal', 'feasible', 'infeasible' or 'unknown'."},
+    {"nodes", "Search nodes used; 0 where nothing had to be searched."},
+    {"interrupted", "A clock or a key press ended the search."},
+    {"sizes", "What was planned: bytes."},
+    {"first", "What was planned: beginnings of lifetimes."},
+    {"last", "What was planned: ends of lifetimes."},
     {NULL, NULL}};
 
 static PyStructSequence_Desc placement_desc = {"bayplan.Placement",
@@ -84,7 +88,9 @@ static PyStructSequence_Desc child_region_desc = {
     "bayplan.ChildRegion", "Where a layout put one child.", child_region_fields,
     5};
 static PyStructSequence_Desc plan_desc = {
-    "bayplan.Plan", "What bayplan.plan() answers.", plan_fields, 6};
+    "bayplan._core.Plan",
+    "What plan() answers: six items, and four more attributes.", plan_fields,
+    6};
 
 static int add_record(PyObject *module, PyStructSequence_Desc *desc,
                       PyTypeObject **out)
@@ -290,15 +296,20 @@ PyObject *bpx_child_region_new(bpx_state *st, PyObject *name, PyObject *layout,
 }
 
 PyObject *bpx_plan_new(bpx_state *st, PyObject *offsets,
-                       const bp_plan_result *result)
+                       const bp_plan_result *result,
+                       PyArrayObject *const inputs[3])
 {
-    PyObject *values[6] = {
+    PyObject *values[10] = {
         Py_NewRef(offsets),
         number(result->height),
         number(result->load),
         number(result->lower_bound),
         Py_NewRef(st->plan_statuses[result->status]),
-        number(0),
+        number(result->n_nodes),
+        flag(result->is_interrupted),
+        Py_NewRef((PyObject *)inputs[0]),
+        Py_NewRef((PyObject *)inputs[1]),
+        Py_NewRef((PyObject *)inputs[2]),
     };
-    return make_record(st->plan_type, values, 6);
+    return make_record(st->plan_type, values, 10);
 }

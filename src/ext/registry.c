@@ -3,22 +3,6 @@
 
 /* ---- life -------------------------------------------------------------- */
 
-static int to_mode(bpx_state *st, const char *text, bp_plan_mode *out)
-{
-    if (text == NULL) {
-        *out = BP_PLAN_AUTO;
-        return 0;
-    }
-    if (!bp_plan_mode_parse(text, out)) {
-        bpx_raise_as(st, BP_BAD_VALUE,
-                     "mode must be 'auto', 'sequential', 'packed', 'fast' or "
-                     "'optimal', not '%.60s'",
-                     text);
-        return -1;
-    }
-    return 0;
-}
-
 static int to_budget(bpx_state *st, PyObject *object, uint64_t *out)
 {
     if (object == NULL || object == Py_None) {
@@ -42,15 +26,12 @@ static int parse_options(bpx_state *st, PyObject *args, PyObject *kwargs,
     PyObject *mode = NULL;
     PyObject *budget = NULL;
     PyObject *poison = NULL;
-    const char *text = NULL;
     bool has_poison = false;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOO:BufferRegistry",
                                      names, &mode, &budget, &poison)) {
         return -1;
     }
-    if ((mode != NULL &&
-         bpx_to_text(st, mode, "mode", BP_BAD_VALUE, &text) < 0) ||
-        to_mode(st, text, &options->mode) < 0 ||
+    if (bpx_to_plan_mode(st, mode, &options->mode) < 0 ||
         to_budget(st, budget, &options->node_budget) < 0 ||
         (poison != NULL &&
          bpx_to_bool(st, poison, "poison", &has_poison) < 0)) {

@@ -18,7 +18,7 @@ typedef struct job_node {
 
 struct bp_layout_job {
     bp_registry *registry;
-    bp_plan_mode mode;
+    bp_registry_options options;
     job_node *nodes; /* the last one is the factory that was asked for */
     size_t capacity;
     size_t n_nodes;
@@ -128,7 +128,7 @@ bp_status bp_layout_job_begin(bp_registry *registry, bp_factory factory,
         return bp__refuse_memory(error);
     }
     job->registry = registry;
-    job->mode = registry->options.mode;
+    job->options = registry->options;
     bp__mutex_lock(&registry->lock);
     bp_status status = begin_locked(job, factory, error);
     bp__mutex_unlock(&registry->lock);
@@ -189,7 +189,7 @@ bp_status bp_layout_job_run(bp_layout_job *job, bp_error *error)
     for (size_t i = 0; i < job->n_nodes && status == BP_OK; i++) {
         job_node *node = &job->nodes[i];
         adopt_children(job, node->layout);
-        status = bp__layout_solve(node->layout, job->mode, &scratch, error);
+        status = bp__layout_solve(node->layout, &job->options, &scratch, error);
         if (status == BP_OK) {
             status = compare_previous(node, error);
         }

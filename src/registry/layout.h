@@ -94,7 +94,8 @@ BP_MUST_USE bool bp__solve_scratch_init(bp__solve_scratch *scratch,
 void bp__solve_scratch_fini(bp__solve_scratch *scratch);
 /* All offsets, regions and reports of a draft whose children are complete.
  * Errors: TOO_LARGE, NO_MEMORY. */
-bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
+bp_status bp__layout_solve(bp_layout *layout,
+                           const bp_registry_options *options,
                            bp__solve_scratch *scratch, bp_error *error);
 
 /* Whether kernels see the same. Cheaper than contents where children are

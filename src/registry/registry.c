@@ -38,11 +38,6 @@ bp_status bp_registry_new(const bp_registry_options *options,
     if (options != NULL) {
         chosen = *options;
     }
-    if (chosen.mode == BP_PLAN_FAST || chosen.mode == BP_PLAN_OPTIMAL) {
-        return bp_fail(error, BP_NOT_YET,
-                       "planning mode '%s' is not yet supported",
-                       bp_plan_mode_name(chosen.mode));
-    }
     if ((unsigned)chosen.mode >= BP_N_PLAN_MODES) {
         return bp_fail(error, BP_BAD_VALUE, "%d is no planning mode",
                        (int)chosen.mode);

@@ -193,8 +193,8 @@ static uint64_t flat_bound(const bp_layout *layout, bp_location location,
 }
 
 static bp_status plan_region(bp_layout *layout, bp_location location,
-                             bp_plan_mode mode, bp__solve_scratch *scratch,
-                             bp_error *error)
+                             const bp_registry_options *options,
+                             bp__solve_scratch *scratch, bp_error *error)
 {
     uint64_t own_bytes;
     size_t n = gather(layout, location, scratch, &own_bytes);
@@ -205,7 +205,8 @@ static bp_status plan_region(bp_layout *layout, bp_location location,
     bp_plan_request request = {.n = n,
                                .sizes = scratch->sizes,
                                .aligns = scratch->aligns,
-                               .mode = mode};
+                               .mode = options->mode,
+                               .node_budget = options->node_budget};
     bp_plan_result result;
     bp_status status = bp_plan_run(&request, &scratch->alloc, scratch->offsets,
                                    &result, error);
@@ -241,7 +242,8 @@ static void spread_offsets(bp_layout *layout)
     }
 }
 
-bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
+bp_status bp__layout_solve(bp_layout *layout,
+                           const bp_registry_options *options,
                            bp__solve_scratch *scratch, bp_error *error)
 {
     static const bp_location planned[] = {BP_SHARED, BP_BLOCK,
@@ -249,7 +251,7 @@ bp_status bp__layout_solve(bp_layout *layout, bp_plan_mode mode,
     bp__layout_size_rollups(layout);
     bp_status status = BP_OK;
     for (size_t i = 0; status == BP_OK && i < 3; i++) {
-        status = plan_region(layout, planned[i], mode, scratch, error);
+        status = plan_region(layout, planned[i], options, scratch, error);
     }
     if (status != BP_OK) {
         return status;

@@ -40,7 +40,8 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "kernel": {"_core", "messages", "layout"},
     "layout": {"_core", "messages", "words", "draw", "kernel"},
     "factory": {"_core", "messages", "layout", "kernel"},
-    "": {"_core", "messages", "layout", "factory"},
+    "plans": {"_core", "draw"},
+    "": {"_core", "messages", "layout", "factory", "plans"},
     # These are users of the package like any other.
     "demo": {"_core", "messages", "layout", "factory", "kernel", "draw", ""},
     "cli": {"_core", "messages", "layout", "factory", "kernel", "draw", "demo", ""},

@@ -22,6 +22,12 @@ INK = "#15202b"
 FAINT = "#5f6b76"
 
 
+def tint(i: int) -> str:
+    """The fill of the i-th of many boxes without owners: neighbours get other hues."""
+    hue = _HUES[i % len(_HUES)]
+    return hue[i // len(_HUES) % len(hue)]
+
+
 class Palette:
     """Fills by owner: None is the layout itself, children follow in their order."""
 

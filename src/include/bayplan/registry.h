@@ -49,10 +49,10 @@ typedef enum bp_choice { BP_UNSAID, BP_NO, BP_YES } bp_choice;
 
 typedef struct bp_registry_options {
     bp_plan_mode mode;
-    uint64_t node_budget; /* 0: the default; kept for the searching modes */
+    uint64_t node_budget; /* of every region; 0: the mode's own */
 } bp_registry_options;
 
-/* Errors: NO_MEMORY, NOT_YET (modes fast and optimal). */
+/* Errors: NO_MEMORY, BAD_VALUE (no planning mode). */
 BP_API BP_MUST_USE bp_status bp_registry_new(const bp_registry_options *options,
                                              const bp_allocator *alloc,
                                              bp_registry **out,
