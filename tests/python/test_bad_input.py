@@ -565,8 +565,6 @@ def test_registries_are_neither_copied_nor_pickled(registry, newton):
         lambda r, f: r.register(f, "x", 1, live=("predict", "solve")),
         lambda r, f: r.register(f, "x", 1, carried=True),
         lambda r, f: r.add_child(f, Factory(), "x", live="solve"),
-        lambda r, f: bayplan.BufferRegistry(mode="fast"),
-        lambda r, f: bayplan.BufferRegistry(mode="optimal"),
         lambda r, f: bayplan.BufferRegistry(poison=True),
         lambda r, f: r.build_layout(f).bind(policy="interleave"),
     ],
