@@ -63,7 +63,7 @@ def _map(plan: PlanLike, taken: list[Tile]) -> list[str]:
             if tile.first <= time < tile.last:
                 for row in range(max(low, 0), min(high, n_rows)):
                     rows[row][column] = sign
-    width = len(f"{plan.height:,}")
+    width = max(len("live"), len(f"{plan.height:,}"))
     wide = max(1, _COLUMNS // (2 * len(moments)))
     lines = []
     for row in reversed(range(n_rows)):
