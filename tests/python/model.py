@@ -152,7 +152,7 @@ def optimum(
                 (
                     end
                     for j, end in ends
-                    if first[j] < last[i] and first[i] < last[j] and sizes[j] and sizes[i]
+                    if max(first[i], first[j]) < min(last[i], last[j]) and sizes[j] and sizes[i]
                 ),
                 default=0,
             )

@@ -107,7 +107,7 @@ def _label(ax: Axes, tile: Tile, width: float, height: float) -> None:
             wide = text_width(text, points) + 0.04
             if wide <= width and high <= height:
                 turn = 0
-            elif wide <= height and high <= width:
+            elif height > width and wide <= height and high <= width:
                 turn = 90
             else:
                 continue
