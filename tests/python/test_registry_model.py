@@ -143,7 +143,7 @@ def test_lives_of_the_same_bytes_by_hand(phased):
     assert phased.layout("top", F4)["x"].live == ("a", "d")
     refuses({model.BAD_LIFE}, phased.register, *TOP, "z", 1, carried=True)
     refuses({model.UNKNOWN_PHASE}, phased.phases, *TOP, "a", "c", "d")
-    refuses({model.BAD_LIFE}, phased.phases, *TOP, "b", "a", "d", "c", "e")
+    refuses({model.BAD_LIFE}, phased.phases, *TOP, "a", "d", "c", "b", "e")
     refuses({model.BAD_LIFE}, phased.loop, "top", "a", "b")
 
 
