@@ -54,6 +54,12 @@ def machine() -> str:
     return model.strip()
 
 
+def slug() -> str:
+    """The machine's name as part of a file name."""
+    plain = re.sub(r"\((R|TM)\)|CPU|@.*", "", machine()).lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+
+
 def run_pytest(arguments: list[str]) -> tuple[dict[str, Any], str]:
     """The benchmarks' JSON and what the run printed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +81,7 @@ def rows_of(data: dict[str, Any]) -> list[Row]:
         row = groups.setdefault(bench["group"], {})
         info = bench["extra_info"]
         side = "theirs" if "theirs" in bench["name"] else "ours"
-        row[side] = bench["stats"]["median"] * 1e6 / info["operations"]
+        row[side] = bench["stats"]["min"] * 1e6 / info["operations"]
         row["target"] = info["target_us"]
     return [
         Row(group, row.get("ours"), row.get("theirs"), row.get("target"))
@@ -105,7 +111,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 
 def comparison(rows: list[Row]) -> list[str]:
     """The table of times."""
-    head = ("microseconds per operation (median)", "ours", "theirs", "ratio", "target", "")
+    head = ("microseconds per operation (best round)", "ours", "theirs", "ratio", "target", "")
     cells = [
         (r.group, number(r.ours), number(r.theirs), number(r.ratio), number(r.target), r.verdict)
         for r in rows
@@ -191,9 +197,8 @@ def main() -> None:
     """Print the report and keep it."""
     text = report(sys.argv[1:])
     print(text)
-    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((R|TM)\)|CPU|@.*", "", machine()).lower())
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"registry-{slug.strip('-')}.md"
+    path = RESULTS / f"registry-{slug()}.md"
     path.write_text(text)
     print(f"written to {path.relative_to(ROOT)}")
     if "\nFAILED" in text or "\nERROR" in text:

@@ -50,5 +50,12 @@ def write_error_table(_app: object) -> None:
     target.write_text("\n".join(lines) + "\n")
 
 
+def keep_colons(_app, what: str, _name, _obj, _options, lines: list[str]) -> None:
+    """Napoleon takes "The layout: immutable" on a property for a type and its description."""
+    if what in ("property", "attribute") and lines:
+        lines[0] = lines[0].replace(": ", " \N{EN DASH} ", 1)
+
+
 def setup(app) -> None:
     app.connect("builder-inited", write_error_table)
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)

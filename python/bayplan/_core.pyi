@@ -208,9 +208,7 @@ class Entry(
     def carried(self) -> bool: ...
 
 @final
-class ChildRegion(
-    structseq[Any], tuple[str, _PythonLayout, int, int, int, tuple[str, str] | None]
-):
+class ChildRegion(structseq[Any], tuple[str, _PythonLayout, int, int, int, tuple[str, str] | None]):
     __match_args__: Final = ("name", "layout", "shared", "block", "persistent_local", "live")
     @property
     def name(self) -> str: ...

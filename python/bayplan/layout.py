@@ -217,7 +217,11 @@ class BufferRegistry(_core.BufferRegistry):
         BufferKeyError
             The factory has no such buffer.
         """
-        return self.build_layout(factory).allocator(name)
+        layout = self.build_layout(factory)
+        try:  # as Layout.allocator does; a call less
+            return layout.__dict__["_allocators"][name]  # type: ignore[no-any-return]
+        except (KeyError, TypeError):
+            return layout._make_allocator(name)
 
     if TYPE_CHECKING:
 

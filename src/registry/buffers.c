@@ -56,37 +56,6 @@ static bool is_declared_so(const bp_registry *registry, const bp__context *ctx,
 
 /* ---- one declaration on its own ---------------------------------------- */
 
-static bp_status settle_life(const bp__context *ctx, const bp_buffer_spec *spec,
-                             bp__entry *entry, bp_error *error)
-{
-    const char *type = bp__context_type(ctx);
-    uint16_t first;
-    uint16_t last;
-    bp_status status = bp__phases_find(ctx, spec->name, spec->first_phase,
-                                       spec->last_phase, &first, &last, error);
-    if (status != BP_OK) {
-        return status;
-    }
-    bp__entry_set_life(entry, first, last);
-    if (entry->first_phase != BP__ALWAYS && spec->keep == BP_YES) {
-        return bp__refuse(error, ctx, spec->name, BP_KEEP_CONFLICT,
-                          "%s: '%s' is kept between calls and cannot live in "
-                          "some phases alone",
-                          type, spec->name);
-    }
-    if (spec->is_carried &&
-        (entry->first_phase == BP__ALWAYS ||
-         bp__loop_around(ctx->loops, ctx->n_loops, entry->first_phase,
-                         entry->last_phase) == NULL)) {
-        return bp__refuse(error, ctx, spec->name, BP_BAD_LIFE,
-                          "%s: '%s' is carried, and no loop is around the "
-                          "phases it lives in",
-                          type, spec->name);
-    }
-    entry->flags |= spec->is_carried ? BP__CARRIED : 0;
-    return BP_OK;
-}
-
 static bp_status check_plain_fields(const bp__context *ctx,
                                     const bp_buffer_spec *spec, bp_error *error)
 {
@@ -255,50 +224,6 @@ static bp_status check_aliases(const bp_registry *registry,
     return BP_OK;
 }
 
-/* The end of the chain from place `at`, if place `self` held `entry`. */
-static uint32_t root_with(const bp__context *ctx, const bp__entry *entry,
-                          uint32_t self, uint32_t at)
-{
-    for (;;) {
-        uint32_t next = at == self ? entry->same_as : ctx->entries[at].same_as;
-        if (next == BP__NONE) {
-            return at;
-        }
-        at = next;
-    }
-}
-
-/* What is zeroed when its first phase is entered loses what was carried there:
- * no buffer is both, alone or by way of the bytes it shares. */
-static bp_status check_carried(const bp__context *ctx, const char *name,
-                               const bp__entry *entry, uint32_t self,
-                               bp_error *error)
-{
-    bool is_carried = (entry->flags & BP__CARRIED) != 0;
-    bool is_zero = (entry->flags & BP__ZERO) != 0;
-    bool has_group =
-        entry->same_as != BP__NONE || (self != BP__NONE && ctx->n_aliases != 0);
-    if (has_group && (is_carried || ctx->n_carried != 0)) {
-        uint32_t root = entry->same_as == BP__NONE
-                            ? self
-                            : root_with(ctx, entry, self, entry->same_as);
-        for (uint32_t i = ctx->head; i != BP__NONE; i = ctx->entries[i].next) {
-            if (i != self && root_with(ctx, entry, self, i) == root) {
-                unsigned flags = ctx->entries[i].flags;
-                is_carried = is_carried || (flags & BP__CARRIED) != 0;
-                is_zero = is_zero || (flags & BP__ZERO) != 0;
-            }
-        }
-    }
-    return is_carried && is_zero
-               ? bp__refuse(error, ctx, name, BP_BAD_LIFE,
-                            "%s: '%s' cannot be zeroed in each turn of a loop "
-                            "and be carried to the next; begin its life in a "
-                            "phase before the loop",
-                            bp__context_type(ctx), name)
-               : BP_OK;
-}
-
 bp_status bp__context_validate(const bp_registry *registry,
                                const bp__context *ctx, uint64_t *own_bytes,
                                bp_error *error)
@@ -356,7 +281,7 @@ static bp_status draft_entry(bp_registry *registry, const bp__context *ctx,
     *entry = (bp__entry){.child = BP__NONE, .dtype = BP__FOLLOWS};
     bp_status status = check_plain_fields(ctx, spec, error);
     if (status != BP_OK ||
-        (status = settle_life(ctx, spec, entry, error)) != BP_OK ||
+        (status = bp__life_settle(ctx, spec, entry, error)) != BP_OK ||
         (status = find_target(ctx, spec, self, &entry->same_as, error)) !=
             BP_OK ||
         (status = settle_keep(ctx, spec, old, entry, error)) != BP_OK) {
@@ -391,7 +316,7 @@ static bp_status draft_entry(bp_registry *registry, const bp__context *ctx,
     }
     status =
         check_aliases(registry, ctx, spec->name, entry, self, n_bytes, error);
-    return status == BP_OK ? check_carried(ctx, spec->name, entry, self, error)
+    return status == BP_OK ? bp__life_check(ctx, spec->name, entry, self, error)
                            : status;
 }
 

@@ -395,6 +395,19 @@ bp__span bp__span_declared(const bp__context *ctx, const bp__entry *entry);
 bp__span bp__span_join(bp__span a, bp__span b);
 /* On to the end of each loop that it runs into from before. */
 bp__span bp__span_settle(const bp_loop *loops, size_t n, bp__span span);
+/* Settling would leave it as it is, and what is carried has a loop inside. */
+bool bp__span_is_settled(const bp_loop *loops, size_t n, bp__span span,
+                         bool is_carried);
+/* The life that a spec declares, into the entry's phases and flags. Errors:
+ * UNKNOWN_PHASE, BAD_LIFE, KEEP_CONFLICT. */
+bp_status bp__life_settle(const bp__context *ctx, const bp_buffer_spec *spec,
+                          bp__entry *entry, bp_error *error);
+/* What is zeroed when its first phase is entered loses what was carried there:
+ * no buffer is both, alone or by way of the bytes it shares. `entry` is what
+ * place `self` (BP__NONE: a new one) will hold. Errors: BAD_LIFE. */
+bp_status bp__life_check(const bp__context *ctx, const char *name,
+                         const bp__entry *entry, uint32_t self,
+                         bp_error *error);
 /* Loops in order, disjoint or nested. */
 bool bp__loops_fit(const bp_loop *loops, size_t n, uint32_t n_phases);
 

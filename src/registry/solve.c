@@ -283,7 +283,9 @@ static bp_status plan_region(bp_layout *layout, bp_location location,
     }
     region->load = result.load;
     region->lower_bound = result.lower_bound;
-    region->flat_lower_bound = flat_bound(layout, location, scratch);
+    region->flat_lower_bound = layout->n_children == 0
+                                   ? result.load
+                                   : flat_bound(layout, location, scratch);
     region->status = result.status;
     return BP_OK;
 }

@@ -360,20 +360,11 @@ static bool fill_child(bp_layout *layout, size_t at, size_t number,
     return true;
 }
 
-/* Nothing ends inside a loop that it runs into, and what is carried has a loop
- * to be carried through. */
 static bool is_settled(const bp_layout *layout, uint32_t first, uint32_t last,
                        bool is_carried)
 {
-    bp__span was = {first, last};
-    bool has_loop = false;
-    for (size_t i = 0; i < layout->n_loops; i++) {
-        has_loop =
-            has_loop || first == BP_ALWAYS ||
-            (first <= layout->loops[i].first && layout->loops[i].last <= last);
-    }
-    return (has_loop || !is_carried) &&
-           bp__span_settle(layout->loops, layout->n_loops, was).last == last;
+    return bp__span_is_settled(layout->loops, layout->n_loops,
+                               (bp__span){first, last}, is_carried);
 }
 
 static bool are_phases_consistent(const bp_layout *layout)

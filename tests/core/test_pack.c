@@ -4,10 +4,25 @@
 
 #include "registry_fixture.h"
 
+#include "lifetimes_fixture.h"
+
 #include "base/hash.h"
 
-/* A tree with everything in it: dims, types, aliases, shared children, a child
- * that is gone. */
+/* Phases, loops and lifetimes of all kinds. */
+static bp_status make_lives(fixture *it, bp_factory f)
+{
+    bp_status s = PHASES(it, f, "pre", "predict", "solve", "post");
+    s = s == BP_OK ? make_loop(it, f, "predict", "solve") : s;
+    s = s == BP_OK ? make_loop(it, f, "solve", NULL) : s;
+    s = s == BP_OK ? declare_live(it, f, "one", 3, BP_SHARED, "predict", NULL)
+                   : s;
+    s = s == BP_OK ? declare_live(it, f, "two", 3, BP_BLOCK, "pre", "predict")
+                   : s;
+    return s == BP_OK ? declare_carried(it, f, "three", 2, "solve", NULL) : s;
+}
+
+/* A tree with everything in it: dims, types, aliases, lifetimes, shared
+ * children, a child that is gone. */
 static bp_status make_tree(fixture *it, bp_factory *out)
 {
     bp_registry *r = it->registry;
@@ -48,8 +63,10 @@ static bp_status make_tree(fixture *it, bp_factory *out)
                    : s;
     s = s == BP_OK ? bp_registry_add_child(r, mid, leaf, "leaf", NULL, NULL, e)
                    : s;
-    s = s == BP_OK ? bp_registry_add_child(r, mid, gone, "gone", NULL, NULL, e)
-                   : s;
+    s = s == BP_OK ? make_lives(it, mid) : s;
+    s = s == BP_OK
+            ? bp_registry_add_child(r, mid, gone, "gone", "pre", "predict", e)
+            : s;
     s = s == BP_OK ? declare(it, mid, "\xC3\xA9t\xC3\xA9", 1, BP_SHARED) : s;
     bp_factory_close(r, gone);
     return s;
@@ -89,6 +106,9 @@ static void check_same_placements(const bp_layout *a, const bp_layout *b)
         CHECK_U64(x->bytes_of, y->bytes_of);
         CHECK_U64(x->n_dims, y->n_dims);
         CHECK(memcmp(x->shape, y->shape, x->n_dims * sizeof *x->shape) == 0);
+        CHECK_U64(x->first_phase, y->first_phase);
+        CHECK_U64(x->last_phase, y->last_phase);
+        CHECK(x->is_carried == y->is_carried);
         CHECK(x->is_kept == y->is_kept && x->is_zero == y->is_zero &&
               x->is_rollup == y->is_rollup);
     }
@@ -98,13 +118,26 @@ static void check_same_placements(const bp_layout *a, const bp_layout *b)
         CHECK_U64(x->n_bytes, y->n_bytes);
         CHECK_U64(x->align, y->align);
         CHECK_U64(x->widest, y->widest);
+        CHECK_U64(x->kept_bytes, y->kept_bytes);
         CHECK(x->has_report && !y->has_report);
+    }
+    CHECK_U64(bp_layout_n_phases(a), bp_layout_n_phases(b));
+    for (size_t i = 0; i < bp_layout_n_phases(a); i++) {
+        CHECK_TEXT(bp_layout_phase_name(a, i), bp_layout_phase_name(b, i));
+    }
+    CHECK_U64(bp_layout_n_loops(a), bp_layout_n_loops(b));
+    for (size_t i = 0; i < bp_layout_n_loops(a); i++) {
+        CHECK_U64(bp_layout_get_loop(a, i).first,
+                  bp_layout_get_loop(b, i).first);
+        CHECK_U64(bp_layout_get_loop(a, i).last, bp_layout_get_loop(b, i).last);
     }
     CHECK_U64(bp_layout_n_children(a), bp_layout_n_children(b));
     for (size_t i = 0; i < bp_layout_n_children(a); i++) {
         const bp_child_region *x = bp_layout_get_child(a, i);
         const bp_child_region *y = bp_layout_get_child(b, i);
         CHECK_TEXT(x->name, y->name);
+        CHECK_U64(x->first_phase, y->first_phase);
+        CHECK_U64(x->last_phase, y->last_phase);
         CHECK(memcmp(x->offset_bytes, y->offset_bytes,
                      sizeof x->offset_bytes) == 0);
         check_same_placements(x->layout, y->layout); /* three levels */

@@ -798,7 +798,19 @@ def test_rule_6_same_bytes(sequential):
         assert (region.nbytes, region.align) == (64 if location == "shared" else 32, 32)
         assert layout["b"].nbytes == 16
     sequential.update(owner, a_location="local")
-    assert sequential.build_layout(owner).local.nbytes == 32
+    layout = sequential.build_layout(owner)
+    assert layout.local.nbytes == 32
+    assert [p.bytes_of for p in layout.placements] == [0, 1, 1, 1]
+
+
+def test_rule_6_digest_tells_shared_bytes_from_separate_ones(registry):
+    digests = set()
+    for same_as in (None, "a"):
+        owner = Factory()
+        registry.register(owner, "a", 8)
+        registry.register(owner, "b", 8, same_as=same_as)
+        digests.add(registry.build_layout(owner).digest)
+    assert len(digests) == 2
 
 
 def test_rule_6_alias_takes_location_and_keep(registry):
