@@ -413,9 +413,6 @@ def test_more_buffers_than_can_be_numbered():
 
 @pytest.mark.parametrize("mode", ["fast", "optimal"])
 def test_registries_search(mode):
-    class Owner:
-        precision = np.float32
-
     owner = Owner()
     registry = bayplan.BufferRegistry(mode=mode, budget=500)
     for name, size, align in (("a", 1, 4), ("b", 3, 16), ("c", 3, 16), ("d", 1, 4)):
@@ -423,6 +420,31 @@ def test_registries_search(mode):
     layout = registry.build_layout(owner)
     assert (layout.shared.nbytes, layout.shared.status) == (32, "optimal")
     assert (registry.mode, registry.budget) == (mode, 500)
+
+
+class Owner:
+    """A factory of the least kind."""
+
+    precision = np.float32
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from([1, 2, 4, 8, 16])), max_size=12),
+    st.sampled_from(["auto", "fast", "optimal"]),
+    st.sampled_from([None, 1, 50]),
+)
+def test_a_region_is_planned_as_plan_does(pairs, mode, budget):
+    registry, owner = bayplan.BufferRegistry(mode=mode, budget=budget), Owner()
+    for i, (size, align) in enumerate(pairs):
+        registry.register(owner, f"b{i}", size, "shared", dtype=np.int8, align=align)
+    region = registry.build_layout(owner).shared
+    sizes, align = [p[0] for p in pairs], [p[1] for p in pairs]
+    zeros, ones = [0] * len(pairs), [1] * len(pairs)
+    plan = bayplan.plan(sizes, zeros, ones, align=align, mode=mode, budget=budget)
+    assert [p.offset for p in region.placements] == plan.offsets.tolist()
+    assert (region.lower_bound, region.status) == (plan.lower_bound, plan.status)
+    assert region.nbytes == model.round_up(plan.height, region.align)
 
 
 def test_what_was_planned_stays_with_the_plan():
