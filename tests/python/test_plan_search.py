@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import model
@@ -398,6 +400,39 @@ def test_in_a_process_of_its_own(body, answer):
         capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     assert (said.stdout.strip(), said.stderr) == (answer, "")
+
+
+# ---- the same everywhere -------------------------------------------------------
+
+
+def fingerprint():
+    """Offsets of some searched plans, as text."""
+    plans = []
+    for seed in range(3):
+        plans.append(bayplan.plan(*hard_problem(seed, 25), mode="optimal", budget=3000))
+        rng = np.random.default_rng(seed)
+        first = rng.integers(0, 20, 60)
+        columns = (8 * rng.integers(1, 40, 60), first, first + rng.integers(1, 9, 60))
+        plans.append(bayplan.plan(*columns, align=2 ** rng.integers(0, 6, 60)))
+    return hashlib.sha256(b"".join(plan.offsets.tobytes() for plan in plans)).hexdigest()
+
+
+def test_the_same_in_every_thread():
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(fingerprint) for _ in range(8)]
+        assert {future.result() for future in found} == {fingerprint()}
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_the_same_under_every_hash_seed(seed):
+    here, package = str(Path(__file__).parent), str(Path(bayplan.__file__).parents[1])
+    path = os.pathsep.join([here, package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    code = "import test_plan_search; print(test_plan_search.fingerprint())"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
+    )  # fmt: skip
+    assert said.stdout.strip() == fingerprint(), said.stderr
 
 
 # ---- too many, registries, the record ------------------------------------------
