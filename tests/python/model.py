@@ -100,15 +100,12 @@ def height(offsets: Sequence[int], sizes: Sequence[int]) -> int:
 
 
 def place(mode: str, sizes: Sequence[int], aligns: Sequence[int]) -> list[int]:
-    """Offsets under the modes "sequential", "packed" and "auto"."""
-    n = len(sizes)
-    sequential = bump(sizes, aligns, range(n))
-    packed = bump(sizes, aligns, sorted(range(n), key=lambda i: -aligns[i]))
-    if mode == "sequential":
-        return sequential
-    if mode == "packed":
-        return packed
-    return packed if height(packed, sizes) < height(sequential, sizes) else sequential
+    """Offsets under the modes "sequential" and "packed"; searches are not modelled."""
+    order = {
+        "sequential": range(len(sizes)),
+        "packed": sorted(range(len(sizes)), key=lambda i: -aligns[i]),
+    }
+    return bump(sizes, aligns, order[mode])
 
 
 def alignment_bound(sizes: Sequence[int], aligns: Sequence[int]) -> int:
@@ -799,7 +796,7 @@ def read_live(
 class Registry:
     """Factories under keys of the caller's choosing."""
 
-    def __init__(self, mode: str = "auto") -> None:
+    def __init__(self, mode: str) -> None:
         self.mode = mode
         self.factories: dict[Any, Factory] = {}
         self.clock = 0
