@@ -4,7 +4,7 @@
 #   make demo        solve real ensembles; on the GPU if there is one
 #   make test        everything that needs no GPU
 #   make check       formatting, lints, types, house rules
-#   make bench       the registry against cubie's, and instruction counts
+#   make bench       registry and planner beside their peers, and instruction counts
 #   make sanitize    C tests under ASan+UBSan and under TSan
 #   make fuzz        libFuzzer on registry operations (Clang; FUZZ_SECONDS=60)
 #   make docs        docs/_build/html
@@ -153,6 +153,7 @@ fuzz: $(STAMPS)/build-needs
 
 bench: $(STAMPS)/with-bench
 	$(PY) benchmarks/report.py $(ARGS)
+	$(PY) benchmarks/bench_planner.py
 
 docs: $(STAMPS)/with-docs
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -54,6 +54,12 @@ def machine() -> str:
     return model.strip()
 
 
+def slug() -> str:
+    """The machine's name as part of a file name."""
+    plain = re.sub(r"\((R|TM)\)|CPU|@.*", "", machine()).lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+
+
 def run_pytest(arguments: list[str]) -> tuple[dict[str, Any], str]:
     """The benchmarks' JSON and what the run printed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -191,9 +197,8 @@ def main() -> None:
     """Print the report and keep it."""
     text = report(sys.argv[1:])
     print(text)
-    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((R|TM)\)|CPU|@.*", "", machine()).lower())
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"registry-{slug.strip('-')}.md"
+    path = RESULTS / f"registry-{slug()}.md"
     path.write_text(text)
     print(f"written to {path.relative_to(ROOT)}")
     if "\nFAILED" in text or "\nERROR" in text:

@@ -78,6 +78,58 @@ static void setup_flat(bench *b, size_t n_buffers, bp_plan_mode mode)
     build(b->registry, b->factory);
 }
 
+/* Numerical Recipes' 32-bit generator: the same numbers on every machine. */
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * UINT32_C(1664525) + UINT32_C(1013904223);
+    return *state >> 16;
+}
+
+/* Buffers in eight phases, so that declaration order is far from the bound and
+ * first fits miss it too. */
+static bp_factory open_phased(bp_registry *registry, size_t n_buffers)
+{
+    static const char *const phases[] = {"p0", "p1", "p2", "p3",
+                                         "p4", "p5", "p6", "p7"};
+    bp_factory factory;
+    MUST(bp_factory_open(registry, "Phased", &f4, &factory, NULL));
+    MUST(bp_registry_phases(registry, factory, phases, 8, NULL));
+    uint32_t state = 1;
+    for (size_t i = 0; i < n_buffers; i++) {
+        uint64_t n = next_random(&state) % 1000 + 1;
+        size_t first = next_random(&state) % 8;
+        size_t last = first + next_random(&state) % 4;
+        bp_buffer_spec spec;
+        bp_buffer_spec_init(&spec);
+        spec.name = names[i];
+        spec.shape = &n;
+        spec.location = BP_SHARED;
+        spec.first_phase = phases[first];
+        spec.last_phase = phases[last < 8 ? last : 7];
+        MUST(bp_registry_register(registry, factory, &spec, NULL, NULL));
+    }
+    return factory;
+}
+
+/* The one edit between two rebuilds of it. */
+static void declare_first(bench *b, uint64_t n)
+{
+    bp_buffer_spec spec;
+    bp_buffer_spec_init(&spec);
+    spec.name = names[0];
+    spec.shape = &n;
+    spec.location = BP_SHARED;
+    spec.first_phase = "p0";
+    MUST(bp_registry_register(b->registry, b->factory, &spec, NULL, NULL));
+}
+
+static void setup_phased(bench *b)
+{
+    MUST(bp_registry_new(NULL, NULL, &b->registry, NULL));
+    b->factory = b->leaf = open_phased(b->registry, 100);
+    build(b->registry, b->factory);
+}
+
 /* A full tree of about 10^4 factories, 100 buffers each. */
 static void setup_tree(bench *b, size_t arity)
 {
@@ -90,7 +142,8 @@ static void setup_tree(bench *b, size_t arity)
             char name[32];
             (void)snprintf(name, sizeof name, "child%zu", k);
             MUST(bp_registry_add_child(b->registry, nodes[i],
-                                       nodes[arity * i + k], name, NULL));
+                                       nodes[arity * i + k], name, NULL, NULL,
+                                       NULL));
         }
     }
     b->factory = nodes[0];
@@ -164,6 +217,20 @@ static void run_rebuild(bench *b)
     build(b->registry, b->factory);
 }
 
+/* More sizes in turn than plans are kept: each has to be searched for. */
+static void run_searched(bench *b)
+{
+    declare_first(b, 1 + b->turn++ % 1000);
+    build(b->registry, b->factory);
+}
+
+/* Two sizes in turn: both plans are kept. */
+static void run_kept(bench *b)
+{
+    declare_first(b, 1 + b->turn++ % 2);
+    build(b->registry, b->factory);
+}
+
 static void run_invalidated(bench *b)
 {
     MUST(bp_registry_invalidate(b->registry, b->factory, NULL));
@@ -206,6 +273,9 @@ static const bench_case cases[] = {
      2000, 0},
     {"invalidated100", "rebuild of 100 to the same", setup_100, run_invalidated,
      1, 2000, 6},
+    {"searched100", "one edit, search for 100 in phases", setup_phased,
+     run_searched, 1, 10, 0},
+    {"kept100", "the same, found again", setup_phased, run_kept, 1, 2000, 0},
     {"rebuild1000", "one edit, rebuild of 1000", setup_1000, run_rebuild, 1,
      200, 0},
     {"tree2", "edit a leaf of 10^4 x 100, 2-ary", setup_tree_2, run_rebuild, 1,

@@ -13,15 +13,18 @@ PyDoc_STRVAR(
     "unhashable, may compare equal, may die.\n\n"
     "Parameters\n----------\n"
     "mode : str\n"
-    "    How regions are planned: 'auto', 'sequential' (declaration order) or\n"
-    "    'packed' (alignment descending).\n"
+    "    How regions are planned: 'sequential' (declaration order), 'packed'\n"
+    "    (alignment descending), 'fast' (the best of several first fits),\n"
+    "    'optimal' (from there, exact search), or 'auto': declaration order\n"
+    "    where that is proven best, else 'optimal' with a small budget.\n"
     "budget : int, optional\n"
-    "    Nodes a search may use; kept for the searching modes.\n"
+    "    Nodes a search may use per region, at least 1; by default the mode's\n"
+    "    own.\n"
     "poison : bool\n"
     "    True to let the simulator fill the bytes of buffers that are not\n"
     "    alive with poison, so that a wrong lifetime shows.\n\n"
     "Raises\n------\n"
-    "NotYetError\n    For the modes 'fast' and 'optimal'.");
+    "BufferValueError\n    No such mode, or a budget below 1.");
 PyDoc_STRVAR(
     register_doc,
     "register($self, /, factory, name, size, location='local', *, dtype=None,\n"

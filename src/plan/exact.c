@@ -11,8 +11,7 @@
 
 #define N_TARGETS   8u
 #define N_KEYS      4u
-#define N_FLAVOURS  4u
-#define RUN_NODES   8u /* nodes of the shortest run, per item */
+#define RUN_NODES   4u /* nodes of the shortest run, per item */
 #define NOISE       307u
 #define NOISE_SCALE 1024u
 
@@ -191,10 +190,10 @@ static void rank_items(searching *work, uint64_t which, uint64_t seed)
 
 static bp__outcome run_once(searching *work, aim *target, uint64_t n_left)
 {
-    static const bp__flavour flavours[N_FLAVOURS] = {
-        BP__BY_DEAD_ENDS, BP__BY_OFFSET, BP__BY_COUNT, BP__BY_LEVEL};
-    uint64_t run = target->n_runs++, round = run / N_FLAVOURS;
-    bp__flavour flavour = flavours[run % N_FLAVOURS];
+    static const bp__flavour flavours[BP__N_FLAVOURS] = {
+        BP__BY_DEAD_ENDS, BP__BY_OFFSET, BP__BY_FIT};
+    uint64_t run = target->n_runs++, round = run / BP__N_FLAVOURS;
+    bp__flavour flavour = flavours[run % BP__N_FLAVOURS];
     work->tree.flavour = flavour;
     rank_items(work, round % N_KEYS, round < N_KEYS ? 0 : round + 1);
     uint64_t n_nodes = luby(round + 1) * RUN_NODES * work->model.n;
@@ -311,7 +310,7 @@ static bool search(searching *work)
     exact->lower_bound = work->low * work->unit;
     work->high = exact->height / work->unit + (exact->height % work->unit != 0);
     work->base = exact->goal / work->unit;
-    uint64_t slice = (uint64_t)RUN_NODES * work->model.n * 8;
+    uint64_t slice = (uint64_t)RUN_NODES * work->model.n * 8 + 1;
     while (!is_settled(work) && nodes_left(work) > 0 &&
            !work->tree.is_interrupted) {
         if (!try_targets(work, slice, &outcome)) {

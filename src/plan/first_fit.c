@@ -251,6 +251,73 @@ bool bp__fit_by_order(const bp__sections *sections,
     return is_done;
 }
 
+/* ---- the same from pairs ----------------------------------------------- */
+
+/* `near` are the placed neighbours, by offset. */
+static uint64_t place_among(const bp_plan_request *request, uint32_t id,
+                            const uint32_t *near, uint32_t n_near,
+                            const uint64_t *offsets)
+{
+    uint64_t size = request->sizes[id], place = 0;
+    uint64_t mask = bp__plan_align(request, id) - 1;
+    for (uint32_t k = 0; k < n_near; k++) {
+        uint64_t begin = offsets[near[k]];
+        uint64_t end = begin + request->sizes[near[k]];
+        if (end <= place) {
+            continue;
+        }
+        if (begin >= place + size) {
+            break;
+        }
+        place = (end + mask) & ~mask;
+    }
+    return place;
+}
+
+static void place_by_pairs(fitting *fit, const bp__neighbours *neighbours,
+                           uint32_t *near, uint8_t *is_placed,
+                           uint64_t *offsets)
+{
+    const bp__sections *sections = fit->sections;
+    for (uint32_t k = 0; k < sections->n; k++) {
+        uint32_t id = sections->birth[k];
+        if (bp__plan_is_pinned(fit->request, id)) {
+            offsets[id] = (uint64_t)fit->request->pins[id];
+            is_placed[id] = 1;
+        }
+    }
+    for (uint32_t k = 0; k < sections->n; k++) {
+        uint32_t id = fit->order[k];
+        if (!is_placed[id]) {
+            uint32_t n = bp__neighbours_gather(neighbours, id, is_placed, near);
+            bp__order_by_key(near, offsets, n, fit->spare);
+            offsets[id] = place_among(fit->request, id, near, n, offsets);
+            is_placed[id] = 1;
+        }
+    }
+}
+
+bool bp__fit_by_pairs(const bp__neighbours *neighbours,
+                      const bp_plan_request *request, bp__fit_order order,
+                      uint64_t *offsets)
+{
+    const bp__sections *sections = neighbours->sections;
+    const bp_allocator *alloc = &sections->alloc;
+    fitting work = {.sections = sections, .request = request};
+    uint32_t *near = bp__alloc_array(alloc, sections->n, sizeof(uint32_t));
+    uint8_t *is_placed = bp__alloc_array(alloc, sections->n_buffers, 1);
+    bool is_done = near != NULL && is_placed != NULL && allocate(&work);
+    if (is_done) {
+        count_lives(&work);
+        sort_order(&work, order);
+        place_by_pairs(&work, neighbours, near, is_placed, offsets);
+    }
+    bp__free_array(alloc, near, sections->n, sizeof(uint32_t));
+    bp__free_array(alloc, is_placed, sections->n_buffers, 1);
+    release(&work);
+    return is_done;
+}
+
 /* ---- the stack --------------------------------------------------------- */
 
 /* Birth order, and of those born together the ones that live longer first:

@@ -8,6 +8,7 @@
 #ifndef BAYPLAN_PLAN_FIRST_FIT_H
 #define BAYPLAN_PLAN_FIRST_FIT_H
 
+#include "plan/neighbours.h"
 #include "plan/sections.h"
 
 /* Buffers as they are born, each to the lowest gap. O(n log n). A pin's bytes
@@ -29,6 +30,12 @@ typedef enum bp__fit_order {
 /* Gap first fit: each buffer to the lowest place that is free for its whole
  * life. O(n^2): for few thousand buffers. */
 BP_MUST_USE bool bp__fit_by_order(const bp__sections *sections,
+                                  const bp_plan_request *request,
+                                  bp__fit_order order, uint64_t *offsets);
+
+/* The same plan from the list of pairs: for many buffers of which few are alive
+ * together. O(pairs log pairs). */
+BP_MUST_USE bool bp__fit_by_pairs(const bp__neighbours *neighbours,
                                   const bp_plan_request *request,
                                   bp__fit_order order, uint64_t *offsets);
 

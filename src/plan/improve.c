@@ -12,8 +12,14 @@
 
 #include <string.h>
 
-/* Gap first fit looks at all pairs. */
-#define MAX_FOR_ORDERS 3000u
+/* Up to so many buffers gap first fit looks at all pairs; beyond, only at those
+ * that are alive together, if there are few enough for all orders, or for that
+ * by size. */
+#define MAX_FOR_ORDERS 1500u
+#define FEW_PAIRS      ((uint64_t)1 << 19)
+#define MANY_PAIRS     ((uint64_t)1 << 21)
+/* Above this the modes search less by themselves: nodes cost more. */
+#define FULL_BUDGET_BUFFERS 512u
 /* Below this no sum of an offset, a size and an alignment can wrap. */
 #define MAX_PADDED ((uint64_t)1 << 62)
 
@@ -137,6 +143,56 @@ static void race_simple(racing *race)
     }
 }
 
+/* Gap first fit in as many orders as the number of pairs allows. */
+static bool race_pairs(racing *race)
+{
+    uint64_t n_pairs;
+    if (!bp__neighbours_count(&race->sections, &n_pairs)) {
+        return false;
+    }
+    int n_orders = n_pairs <= FEW_PAIRS    ? (int)BP__N_FIT_ORDERS
+                   : n_pairs <= MANY_PAIRS ? 1
+                                           : 0;
+    bp__neighbours neighbours;
+    if (n_orders == 0) {
+        return true;
+    }
+    if (!bp__neighbours_init(&neighbours, &race->sections, n_pairs)) {
+        return false;
+    }
+    bool is_done = true;
+    for (int order = 0; order < n_orders && is_done; order++) {
+        is_done = bp__fit_by_pairs(&neighbours, race->request,
+                                   (bp__fit_order)order, race->trial);
+        if (is_done) {
+            enter(race);
+        }
+        if (is_settled(race)) {
+            break;
+        }
+    }
+    bp__neighbours_fini(&neighbours);
+    return is_done;
+}
+
+static bool race_orders(racing *race)
+{
+    if (race->sections.n > MAX_FOR_ORDERS) {
+        return race_pairs(race);
+    }
+    for (int order = 0; order < (int)BP__N_FIT_ORDERS; order++) {
+        if (!bp__fit_by_order(&race->sections, race->request,
+                              (bp__fit_order)order, race->trial)) {
+            return false;
+        }
+        enter(race);
+        if (is_settled(race)) {
+            break;
+        }
+    }
+    return true;
+}
+
 static bool race_fits(racing *race)
 {
     const bp_plan_request *request = race->request;
@@ -156,17 +212,7 @@ static bool race_fits(racing *race)
             enter(race);
         }
     }
-    for (int order = 0; order < (int)BP__N_FIT_ORDERS; order++) {
-        if (is_settled(race) || race->sections.n > MAX_FOR_ORDERS) {
-            break;
-        }
-        if (!bp__fit_by_order(&race->sections, request, (bp__fit_order)order,
-                              race->trial)) {
-            return false;
-        }
-        enter(race);
-    }
-    return true;
+    return is_settled(race) || race_orders(race);
 }
 
 /* ---- the searches ------------------------------------------------------ */
@@ -186,13 +232,17 @@ static bool poll_caller(void *ctx, uint64_t n_nodes, uint64_t height,
     return race->request->poll(race->request->poll_ctx, &progress);
 }
 
-static uint64_t budget_of(const bp_plan_request *request)
+static uint64_t budget_of(const racing *race)
 {
+    const bp_plan_request *request = race->request;
     if (request->node_budget != 0) {
         return request->node_budget;
     }
-    return request->mode == BP_PLAN_AUTO ? BP_PLAN_AUTO_NODES
-                                         : BP_PLAN_OPTIMAL_NODES;
+    uint64_t n_nodes = request->mode == BP_PLAN_AUTO ? BP_PLAN_AUTO_NODES
+                                                     : BP_PLAN_OPTIMAL_NODES;
+    uint32_t n = race->sections.n;
+    return n <= FULL_BUDGET_BUFFERS ? n_nodes
+                                    : n_nodes * FULL_BUDGET_BUFFERS / n;
 }
 
 static bool search_part(racing *race, uint32_t p, uint64_t budget)
@@ -247,7 +297,7 @@ static uint32_t list_parts(const racing *race, uint32_t *parts, uint32_t *spare,
 
 static bool search_listed(racing *race, const uint32_t *parts, uint32_t n)
 {
-    uint64_t budget = budget_of(race->request);
+    uint64_t budget = budget_of(race);
     for (uint32_t k = 0; k < n; k++) {
         if (is_settled(race) || race->result.is_interrupted) {
             break;
@@ -370,14 +420,14 @@ static bp_status run(racing *race, bp_error *error)
     if (!is_padded_sum_small(race->request)) {
         return race->has_plan ? BP_OK : too_large(error);
     }
-    if (!race_fits(race)) {
-        return no_memory(race, error);
-    }
     if (!is_settled(race)) {
         if (!bp__section_bounds(&race->sections, race->model, race->bounds)) {
             return no_memory(race, error);
         }
         gather_bounds(race);
+    }
+    if (!race_fits(race)) {
+        return no_memory(race, error);
     }
     if (race->request->mode != BP_PLAN_FAST && !search_parts(race)) {
         return no_memory(race, error);

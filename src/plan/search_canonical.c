@@ -23,8 +23,7 @@ static uint32_t find_lowest(const bp__tree *tree, bp__frame *frame)
             if (twin != BP__NONE && !state->is_placed[twin]) {
                 continue;
             }
-            if (lowest == BP__NONE ||
-                state->least[i] < state->least[lowest] ||
+            if (lowest == BP__NONE || state->least[i] < state->least[lowest] ||
                 (state->least[i] == state->least[lowest] &&
                  tree->rank[i] < tree->rank[lowest])) {
                 lowest = i;
@@ -88,7 +87,10 @@ bool bp__expand_canonical(bp__tree *tree, bp__frame *frame)
         return true; /* nothing can come in its way here, or carry it */
     }
     bp__option lift = {.kind = BP__LIFT, .item = item};
-    lift.level = bp__item_level(model, it, around.end);
+    /* Above where it is: a skipped twin may end below. */
+    uint64_t above = state->least[item] + 1;
+    lift.level =
+        bp__item_level(model, it, around.end > above ? around.end : above);
     if (lift.level + it->size <= state->limit) {
         bp__tree_option(tree, lift);
     }

@@ -28,10 +28,11 @@ bool bp__tree_init(bp__tree *tree, bp__state *state, uint64_t node_budget,
     tree->valley_end = bp__alloc_array(alloc, n_sections, sizeof(uint32_t));
     tree->change = bp__alloc_array(alloc, n_sections + 1, sizeof(int32_t));
     tree->weight = bp__alloc_array(alloc, n_sections, sizeof(uint32_t));
+    tree->reach = bp__alloc_array(alloc, n_sections + 1, 1);
     tree->smallest = bp__alloc_array(alloc, n_sections, sizeof(uint64_t));
     if (tree->memo == NULL || tree->rank == NULL || tree->hash == NULL ||
         tree->valley_end == NULL || tree->change == NULL ||
-        tree->weight == NULL || tree->smallest == NULL) {
+        tree->weight == NULL || tree->reach == NULL || tree->smallest == NULL) {
         bp__tree_fini(tree);
         return false;
     }
@@ -60,6 +61,7 @@ void bp__tree_fini(bp__tree *tree)
     bp__free_array(alloc, tree->valley_end, n_sections, sizeof(uint32_t));
     bp__free_array(alloc, tree->change, n_sections + 1, sizeof(int32_t));
     bp__free_array(alloc, tree->weight, n_sections, sizeof(uint32_t));
+    bp__free_array(alloc, tree->reach, n_sections + 1, 1);
     bp__free_array(alloc, tree->smallest, n_sections, sizeof(uint64_t));
     free_grown(alloc, tree->frames, tree->frame_capacity, sizeof(bp__frame));
     free_grown(alloc, tree->options, tree->option_capacity, sizeof(bp__option));

@@ -51,13 +51,13 @@ typedef struct bp__frame {
     bp__range range;
 } bp__frame;
 
-/* What is branched on: which section of which valley, ... */
+/* How a run chooses what to branch on. */
 typedef enum bp__flavour {
-    BP__BY_DEAD_ENDS,      /* fewest alternatives, where dead ends were met */
-    BP__BY_MANY_DEAD_ENDS, /* likewise, but it takes more of them */
-    BP__BY_COUNT,          /* fewest alternatives */
-    BP__BY_LEVEL,          /* the lowest valley */
-    BP__BY_OFFSET          /* no valley: the canonical search */
+    BP__BY_DEAD_ENDS, /* valleys: few alternatives, where dead ends were met */
+    BP__BY_FIT,       /* valleys: few alternatives; what meets the skyline's
+                         edges is tried first */
+    BP__BY_OFFSET,    /* the canonical search */
+    BP__N_FLAVOURS
 } bp__flavour;
 
 typedef struct bp__tree bp__tree;
@@ -92,6 +92,7 @@ struct bp__tree {
     uint32_t *valley_end; /* section: end of its valley, or 0 */
     int32_t *change;      /* section: candidates that begin less that end */
     uint32_t *weight;     /* section: dead ends met there */
+    uint8_t *reach;       /* section bounds: see search_valley.c */
     uint64_t *smallest;   /* section: smallest item of the valley from here */
     bp__flavour flavour;  /* how this run chooses where to branch */
 };

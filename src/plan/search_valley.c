@@ -42,10 +42,10 @@ static inline bool is_candidate(const bp__state *state, uint32_t item)
            (it->twin == BP__NONE || state->is_placed[it->twin]);
 }
 
-/* Counts the candidates over each section of each valley (as changes), notes
- * the smallest item inside each valley, and returns the items' part of the
- * key. */
-static uint64_t count_candidates(bp__tree *tree, bp__range range)
+/* Notes for each valley how far above its floor anything new can begin at
+ * least (on an item inside, or because an alignment skips the floor), and
+ * returns the items' part of the key. */
+static uint64_t scan_items(bp__tree *tree, bp__range range)
 {
     const bp__state *state = tree->state;
     const bp__item *items = state->model->items;
@@ -62,26 +62,26 @@ static uint64_t count_candidates(bp__tree *tree, bp__range range)
             if (items[i].last > tree->valley_end[s]) {
                 continue;
             }
-            if (items[i].size < tree->smallest[valley]) {
-                tree->smallest[valley] = items[i].size;
-            }
-            if (is_candidate(state, i)) {
-                tree->change[s]++;
-                tree->change[items[i].last]--;
+            uint64_t rise = state->least[i] - state->floor[s];
+            rise = rise > 0 ? rise : items[i].size;
+            if (rise < tree->smallest[valley]) {
+                tree->smallest[valley] = rise;
             }
         }
     }
     return key;
 }
 
-/* Would leaving the bottom of section q empty still be within the limit? A
- * guess for the choice of q; the exact level comes later. */
-static bool may_waste(const bp__tree *tree, bp__range range, uint32_t q,
-                      uint32_t valley)
+/* What a section of the valley goes on with if its bottom stays empty: this
+ * level or a higher one. */
+static uint64_t next_level(const bp__tree *tree, bp__range range,
+                           uint32_t valley, uint32_t end)
 {
     const bp__state *state = tree->state;
-    uint64_t floor = state->floor[q], next = UINT64_MAX;
-    uint32_t end = tree->valley_end[q];
+    uint64_t floor = state->floor[valley], next = UINT64_MAX;
+    if (state->model->n_pins > 0) {
+        return floor + 1;
+    }
     if (valley > range.first) {
         next = state->floor[valley - 1];
     }
@@ -92,7 +92,97 @@ static bool may_waste(const bp__tree *tree, bp__range range, uint32_t q,
         floor + tree->smallest[valley] < next) {
         next = floor + tree->smallest[valley];
     }
-    return next != UINT64_MAX && next + state->total[q] <= state->limit;
+    return next;
+}
+
+/* Bits of tree->reach. The bottom of a valley, from left to right, is a row of
+ * items and of sections left empty; so only what is part of some complete row
+ * can lie there. */
+enum {
+    FROM_LEFT = 1,  /* some row goes from the valley's left end to here */
+    FROM_RIGHT = 2, /* and one from here to its right end */
+    MAY_BE_EMPTY = 4
+};
+
+static bool reach_from_left(bp__tree *tree, uint32_t valley, uint32_t end,
+                            uint64_t next)
+{
+    const bp__state *state = tree->state;
+    uint8_t *reach = tree->reach;
+    uint32_t farthest = valley;
+    for (uint32_t s = valley; s <= end; s++) {
+        reach[s] = 0;
+    }
+    reach[valley] = FROM_LEFT;
+    for (uint32_t s = valley; s < end; s++) {
+        if (!(reach[s] & FROM_LEFT)) {
+            continue;
+        }
+        farthest = s;
+        const uint32_t *list = state->starting + state->model->begin_start[s];
+        for (uint32_t k = 0; k < state->n_starting[s]; k++) {
+            uint32_t last = state->model->items[list[k]].last;
+            if (last <= end && is_candidate(state, list[k])) {
+                reach[last] |= FROM_LEFT;
+            }
+        }
+        if (next != UINT64_MAX && next + state->total[s] <= state->limit) {
+            reach[s] |= MAY_BE_EMPTY;
+            reach[s + 1] |= FROM_LEFT;
+        }
+    }
+    if (!(reach[end] & FROM_LEFT)) {
+        tree->weight[farthest]++;
+    }
+    return reach[end] & FROM_LEFT;
+}
+
+/* Also counts, as changes, the candidates over each section. */
+static void reach_from_right(bp__tree *tree, uint32_t valley, uint32_t end)
+{
+    const bp__state *state = tree->state;
+    uint8_t *reach = tree->reach;
+    reach[end] |= FROM_RIGHT;
+    for (uint32_t s = end; s-- > valley;) {
+        if (!(reach[s] & FROM_LEFT)) {
+            continue;
+        }
+        const uint32_t *list = state->starting + state->model->begin_start[s];
+        for (uint32_t k = 0; k < state->n_starting[s]; k++) {
+            uint32_t last = state->model->items[list[k]].last;
+            if (last <= end && (reach[last] & FROM_RIGHT) &&
+                is_candidate(state, list[k])) {
+                reach[s] |= FROM_RIGHT;
+                tree->change[s]++;
+                tree->change[last]--;
+            }
+        }
+        if (!(reach[s + 1] & FROM_RIGHT)) {
+            reach[s] &= (uint8_t)~MAY_BE_EMPTY;
+        } else if (reach[s] & MAY_BE_EMPTY) {
+            reach[s] |= FROM_RIGHT;
+        }
+    }
+}
+
+/* False: some valley's bottom cannot be laid. */
+static bool cover_valleys(bp__tree *tree, bp__range range)
+{
+    uint32_t s = range.first;
+    while (s < range.last) {
+        uint32_t end = tree->valley_end[s];
+        if (end == 0) {
+            s++;
+            continue;
+        }
+        uint64_t next = next_level(tree, range, s, end);
+        if (!reach_from_left(tree, s, end, next)) {
+            return false;
+        }
+        reach_from_right(tree, s, end);
+        s = end;
+    }
+    return true;
 }
 
 /* Fewest alternatives first, lower levels before higher ones; where dead ends
@@ -101,19 +191,9 @@ static bool may_waste(const bp__tree *tree, bp__range range, uint32_t q,
 static uint64_t cost_of(const bp__tree *tree, uint32_t section, uint64_t n,
                         uint64_t level, uint64_t scale)
 {
-    static const uint64_t inertia[] = {
-        [BP__BY_DEAD_ENDS] = 16,
-        [BP__BY_MANY_DEAD_ENDS] = 1024,
-        [BP__BY_COUNT] = 0,
-        [BP__BY_LEVEL] = 0,
-    };
-    if (tree->flavour == BP__BY_LEVEL) {
-        return (level << 20) + (n < 0xfffff ? n : 0xfffff);
-    }
+    uint64_t inertia = tree->flavour == BP__BY_FIT ? 1024 : 16;
     uint64_t cost = n * BRANCH_SCALE + level * LEVEL_SCALE / scale;
-    uint64_t rest = inertia[tree->flavour];
-    return rest == 0 ? cost * 1024
-                     : cost * 1024 * 1024 / (rest + tree->weight[section]);
+    return (cost << 20) / (inertia + tree->weight[section]);
 }
 
 typedef struct choice {
@@ -142,7 +222,7 @@ static choice choose_section(const bp__tree *tree, bp__range range)
         if (tree->valley_end[s] == 0) {
             continue;
         }
-        uint64_t n = n_here + may_waste(tree, range, s, valley);
+        uint64_t n = n_here + (tree->reach[s] & MAY_BE_EMPTY ? 1 : 0);
         uint64_t cost = cost_of(tree, s, n, state->floor[s] >> shift, scale);
         if (cost < best.cost) {
             best = (choice){s, valley, cost, (uint32_t)n};
@@ -151,16 +231,36 @@ static choice choose_section(const bp__tree *tree, bp__range range)
     return best;
 }
 
+/* How well an item's edges meet the skyline around it: a step less for each
+ * wall it touches on a side, and for each plateau its top goes on with. */
+static uint64_t looseness(const bp__tree *tree, bp__range range, uint32_t item)
+{
+    const bp__state *state = tree->state;
+    const bp__item *it = &state->model->items[item];
+    uint64_t floor = state->floor[it->first],
+             top = state->least[item] + it->size;
+    uint64_t left = it->first > range.first ? state->floor[it->first - 1] : top;
+    uint64_t right = it->last < range.last ? state->floor[it->last] : top;
+    uint64_t n_loose = 4;
+    n_loose -= (uint64_t)(left > floor) + (right > floor) + (left == top) +
+               (right == top);
+    return n_loose * state->model->n;
+}
+
 static void push_by_rank(bp__tree *tree, const bp__frame *frame, uint32_t item)
 {
     bp__option option = {.kind = BP__PLACE, .item = item};
+    option.level = tree->rank[item];
+    if (tree->flavour == BP__BY_FIT) {
+        option.level += looseness(tree, frame->range, item);
+    }
     bp__tree_option(tree, option);
     if (tree->state->is_out_of_memory) {
         return;
     }
     size_t at = tree->n_options - 1;
     while (at > frame->first_option &&
-           tree->rank[tree->options[at - 1].item] > tree->rank[item]) {
+           tree->options[at - 1].level > option.level) {
         tree->options[at] = tree->options[at - 1];
         at--;
     }
@@ -211,7 +311,9 @@ static uint64_t push_candidates(bp__tree *tree, const bp__frame *frame,
         uint32_t i = list[k];
         uint64_t level = state->least[i];
         if (level == floor) {
-            if (is_candidate(state, i)) {
+            if (is_candidate(state, i) &&
+                (tree->reach[model->items[i].first] & FROM_LEFT) &&
+                (tree->reach[model->items[i].last] & FROM_RIGHT)) {
                 push_by_rank(tree, frame, i);
             }
             if (top == UINT64_MAX) {
@@ -230,11 +332,12 @@ bool bp__expand_valley(bp__tree *tree, bp__frame *frame)
 {
     const bp__state *state = tree->state;
     uint64_t sections = find_valleys(tree, frame->range);
-    uint64_t items = count_candidates(tree, frame->range);
+    uint64_t items = scan_items(tree, frame->range);
     uint64_t place = (uint64_t)frame->range.first << 32 | frame->range.last;
     frame->key.a = bp__mix(sections ^ bp__mix(items ^ tree->salt)) ^ place;
     frame->key.b = bp__mix(frame->key.a + sections * 3 + items * 5) | 1;
-    if (bp__tree_is_starved(tree, frame->range)) {
+    if (bp__tree_is_starved(tree, frame->range) ||
+        !cover_valleys(tree, frame->range)) {
         return false;
     }
     choice at = choose_section(tree, frame->range);
@@ -245,7 +348,12 @@ bool bp__expand_valley(bp__tree *tree, bp__frame *frame)
         return false;
     }
     uint64_t next = push_candidates(tree, frame, &at);
-    if (next != UINT64_MAX && next + state->total[at.section] <= state->limit) {
+    /* A raised floor may leave pins behind, which no longer count; the step
+     * itself will see whether the rest fits. */
+    bool may_fit = state->model->n_pins > 0 ||
+                   next + state->total[at.section] <= state->limit;
+    if ((tree->reach[at.section] & MAY_BE_EMPTY) && next != UINT64_MAX &&
+        may_fit) {
         bp__option waste = {
             .kind = BP__WASTE, .section = at.section, .level = next};
         bp__tree_option(tree, waste);

@@ -449,6 +449,9 @@ static bp_status check_context(bp_registry *registry, bp__context *ctx,
 static bp_status check_locked(bp_registry *registry, bp_error *error)
 {
     const char *fault = fault_in_slots(registry);
+    if (fault == NULL) {
+        fault = bp__plans_check(&registry->plans);
+    }
     if (fault != NULL) {
         return broken(error, NULL, fault);
     }

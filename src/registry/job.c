@@ -189,6 +189,7 @@ bp_status bp_layout_job_run(bp_layout_job *job, bp_error *error)
                                 job->n_phases)) {
         return bp__refuse_memory(error);
     }
+    scratch.plans = &job->registry->plans;
     bp_status status = BP_OK;
     for (size_t i = 0; i < job->n_nodes && status == BP_OK; i++) {
         job_node *node = &job->nodes[i];

@@ -13,6 +13,8 @@
 
 #include "bayplan/registry.h"
 
+#include "registry/plans.h"
+
 #include <stdatomic.h>
 
 /* What kernels see, as bytes, and its digest. One block. */
@@ -98,6 +100,7 @@ typedef struct bp__solve_scratch {
     size_t n;
     size_t n_live;
     bp_allocator alloc;
+    bp__plans *plans; /* borrowed; NULL: nothing is kept */
 } bp__solve_scratch;
 
 BP_MUST_USE bool bp__solve_scratch_init(bp__solve_scratch *scratch,

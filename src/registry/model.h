@@ -23,6 +23,7 @@
 
 #include "base/lock.h"
 #include "base/map.h"
+#include "registry/plans.h"
 
 #define BP__NONE UINT32_MAX
 /* In a context's map: the value is a child's place, not an entry's. */
@@ -179,6 +180,8 @@ struct bp_registry {
 
     uint32_t *scratch; /* twice as many as the largest context has places */
     size_t scratch_capacity;
+
+    bp__plans plans; /* no part of the dump */
 };
 
 /* ---- registry.c -------------------------------------------------------- */

@@ -54,6 +54,7 @@ bp_status bp_registry_new(const bp_registry_options *options,
         bp__free_array(&source, registry, 1, sizeof *registry);
         return bp__refuse_memory(error);
     }
+    bp__plans_init(&registry->plans, &registry->lock, &source);
     *out = registry;
     return BP_OK;
 }
@@ -71,6 +72,7 @@ void bp_registry_free(bp_registry *registry)
         }
     }
     bp__dtypes_fini(registry);
+    bp__plans_fini(&registry->plans);
     bp__free_array(&alloc, registry->scratch, registry->scratch_capacity,
                    sizeof *registry->scratch);
     bp__free_array(&alloc, registry->slots, registry->slot_capacity,

@@ -271,8 +271,8 @@ static bp_status plan_region(bp_layout *layout, bp_location location,
                                .mode = options->mode,
                                .node_budget = options->node_budget};
     bp_plan_result result;
-    bp_status status = bp_plan_run(&request, &scratch->alloc, scratch->offsets,
-                                   &result, error);
+    bp_status status = bp__plans_run(scratch->plans, &request, &scratch->alloc,
+                                     scratch->offsets, &result, error);
     if (status != BP_OK) {
         bp_error_about(error, layout->name, NULL);
         return status;

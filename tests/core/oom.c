@@ -1,10 +1,14 @@
 /* oom.c - in every step of a scenario the n-th allocation fails, once and for
  * ever, for every n until the step passes. A call that fails for want of memory
  * leaves the dump as it was and every invariant whole; the same call succeeds
- * afterwards, and so does all that follows; at the end nothing leaks. */
+ * afterwards, and so does all that follows; at the end nothing leaks. A call
+ * passes in spite of a refusal only where it can do without: every refused
+ * allocation was for a plan to be kept, and that plan is not kept. */
 #include "harness.h"
 
 #include "registry_fixture.h"
+
+#include "registry/model.h"
 
 enum { N_FACTORIES = 4 };
 
@@ -16,6 +20,7 @@ typedef struct state {
     uint8_t *bytes;
     size_t n_bytes;
     bp_layout_job *job;
+    uint64_t n_unkept; /* plans, for want of memory */
 } state;
 
 typedef bp_status (*step)(state *s);
@@ -406,7 +411,11 @@ static const step steps[] = {
     declare_loop,
     register_live,
     call_child_3,
-    copy_layout,
+    copy_layout, /* a search */
+    invalidate,
+    copy_layout, /* found; or, where it was not kept, kept now */
+    invalidate,
+    copy_layout, /* found */
     change_phases,
     copy_entries,
     dump,
@@ -470,10 +479,14 @@ static void run_refused(state *s, size_t i, uint64_t n, bool is_for_ever,
                         bool *is_refused)
 {
     fixture *it = &s->it;
+    const bp__plans *plans = &it->registry->plans;
+    uint64_t n_unkept = plans->n_searched - plans->n_plans;
+    uint64_t n_refused = plans->n_refused;
     char *before = take_dump(it);
     test_heap_fail(&it->heap, n, is_for_ever);
     bp_status status = steps[i](s);
-    *is_refused = it->heap.n_refused != 0;
+    uint64_t n_all_refused = it->heap.n_refused;
+    *is_refused = n_all_refused != 0;
     test_heap_fail(&it->heap, 0, false);
     char *after = take_dump(it);
     bool is_same = strcmp(before, after) == 0;
@@ -481,9 +494,13 @@ static void run_refused(state *s, size_t i, uint64_t n, bool is_for_ever,
     drop_dump(it, after);
     bp_error error;
     CHECK_STATUS(bp_registry_check(it->registry, &error), BP_OK, &error);
+    n_unkept = plans->n_searched - plans->n_plans - n_unkept;
+    n_refused = plans->n_refused - n_refused;
+    s->n_unkept += n_refused;
     if (status == BP_OK) {
-        /* Only finding can do without what it was refused. */
-        CHECK(!*is_refused || steps[i] == find);
+        /* Only finding and keeping plans can do without. */
+        CHECK_U64(n_unkept, n_refused);
+        CHECK(n_all_refused == n_refused || steps[i] == find);
         return;
     }
     CHECK_STATUS(status, BP_NO_MEMORY, &it->error);
@@ -495,7 +512,7 @@ static void run_refused(state *s, size_t i, uint64_t n, bool is_for_ever,
 /* From the beginning: i steps, the refused one, then all that is left, so that
  * what a failure leaves behind has to bear the rest. */
 static void run_scenario(size_t i, uint64_t n, bool is_for_ever,
-                         bool *is_refused)
+                         bool *is_refused, uint64_t *n_unkept)
 {
     state s;
     memset(&s, 0, sizeof s);
@@ -507,6 +524,8 @@ static void run_scenario(size_t i, uint64_t n, bool is_for_ever,
     bool is_done = s.it.error.status != BP_NO_MEMORY;
     run_steps(&s, i + (is_done ? 1 : 0), N_STEPS);
     CHECK_PASSED();
+    CHECK(s.it.registry->plans.n_found > 0);
+    *n_unkept += s.n_unkept;
     fini(&s);
     CHECK(fixture_fini(&s.it));
 }
@@ -514,10 +533,11 @@ static void run_scenario(size_t i, uint64_t n, bool is_for_ever,
 static void sweep(bool is_for_ever)
 {
     uint64_t n_refused = 0;
+    uint64_t n_unkept = 0;
     for (size_t i = 0; i < N_STEPS; i++) {
         bool is_refused = true;
         for (uint64_t n = 1; is_refused; n++) {
-            run_scenario(i, n, is_for_ever, &is_refused);
+            run_scenario(i, n, is_for_ever, &is_refused, &n_unkept);
             if (harness.is_failed) {
                 printf("    in step %zu, allocation %" PRIu64 "\n", i, n);
                 return;
@@ -525,8 +545,10 @@ static void sweep(bool is_for_ever)
             n_refused += is_refused;
         }
     }
-    printf("    %" PRIu64 " refusals\n", n_refused);
+    printf("    %" PRIu64 " refusals, %" PRIu64 " of them for a plan\n",
+           n_refused, n_unkept);
     CHECK(n_refused > 200);
+    CHECK(n_unkept > 0);
 }
 
 static void fails_once(void)

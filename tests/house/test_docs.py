@@ -42,6 +42,12 @@ def test_quick_start_runs():
     assert "the same numbers: False" not in said
 
 
+def test_planning_alone_prints_what_is_shown():
+    shown = [text for language, text in blocks((ROOT / "docs/planner.md").read_text())
+             if language == "text"]  # fmt: skip
+    assert shown == [run(["docs/examples/plan_alone.py"])]
+
+
 def test_every_command_of_the_readme_is_a_target():
     makefile = (ROOT / "Makefile").read_text()
     commands = set(re.findall(r"`make ([a-z-]+)`", README))

@@ -11,7 +11,7 @@ def placement(name, location, offset, shape, dtype="f4", *, align=None, **kw):
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, int) else shape
     size = int(np.prod(shape))
-    known = {"keep": False, "zero": False, "is_rollup": False, "live": None} | kw
+    known = {"keep": False, "zero": False, "is_rollup": False, "live": None, "carried": False} | kw
     return SimpleNamespace(
         name=name,
         location=location,
@@ -32,6 +32,8 @@ def layout(name, placements, children=(), *, align=4, status="optimal", extra_lo
         precision=np.dtype("f4"),
         version=7,
         digest="0123456789abcdef" * 2,
+        phases=(),
+        loops=(),
         placements=tuple(placements),
         children={c.name: c for c in children},
     )

@@ -100,15 +100,12 @@ def height(offsets: Sequence[int], sizes: Sequence[int]) -> int:
 
 
 def place(mode: str, sizes: Sequence[int], aligns: Sequence[int]) -> list[int]:
-    """Offsets under the modes "sequential", "packed" and "auto"."""
-    n = len(sizes)
-    sequential = bump(sizes, aligns, range(n))
-    packed = bump(sizes, aligns, sorted(range(n), key=lambda i: -aligns[i]))
-    if mode == "sequential":
-        return sequential
-    if mode == "packed":
-        return packed
-    return packed if height(packed, sizes) < height(sequential, sizes) else sequential
+    """Offsets under the modes "sequential" and "packed"; searches are not modelled."""
+    order = {
+        "sequential": range(len(sizes)),
+        "packed": sorted(range(len(sizes)), key=lambda i: -aligns[i]),
+    }
+    return bump(sizes, aligns, order[mode])
 
 
 def alignment_bound(sizes: Sequence[int], aligns: Sequence[int]) -> int:
@@ -152,7 +149,7 @@ def optimum(
                 (
                     end
                     for j, end in ends
-                    if first[j] < last[i] and first[i] < last[j] and sizes[j] and sizes[i]
+                    if max(first[i], first[j]) < min(last[i], last[j]) and sizes[j] and sizes[i]
                 ),
                 default=0,
             )
@@ -274,6 +271,15 @@ class Factory:
             phases=list(self.phases),
             loops=list(self.loops),
         )
+
+    def put(self, new: Buffer) -> None:
+        """Add a buffer, or replace the one of that name in its place."""
+        for i, item in enumerate(self.items):
+            if item.name == new.name and isinstance(item, Buffer):
+                new.override = item.override
+                self.items[i] = new
+                return
+        self.items.append(new)
 
     # -- lifetimes, in numbers of phases, both ends included; None: always
 
@@ -589,6 +595,82 @@ def flat_load_of(factory: Factory, location: str, below: Mapping[str, Layout]) -
     return max(live)
 
 
+def local_region(factory: Factory, blocks: Sequence[Block], below: Mapping[str, Layout]) -> Region:
+    """A declared sum: own arrays and the children's."""
+    inner = [c.regions["local"] for c in below.values()]
+    nbytes = sum(b.nbytes for b in blocks) + sum(r.nbytes for r in inner)
+    align = max([b.align for b in blocks] + [r.align for r in inner], default=1)
+    widest = max([b.widest for b in blocks] + [r.widest for r in inner], default=1)
+    return region_of(factory, nbytes, align, nbytes, nbytes, widest, blocks)
+
+
+def planned_region(
+    factory: Factory,
+    location: str,
+    blocks: Sequence[Block],
+    at: Sequence[int],
+    below: Mapping[str, Layout],
+) -> Region:
+    """A memory whose blocks lie at `at`."""
+    align = max((b.align for b in blocks), default=1)
+    nbytes = round_up(height(at, [b.nbytes for b in blocks]), align)
+    widest = max((b.widest for b in blocks), default=1)
+    flat = flat_load_of(factory, location, below)
+    return region_of(factory, nbytes, align, bound_of(blocks), flat, widest, blocks)
+
+
+def region_of(
+    factory: Factory,
+    nbytes: int,
+    align: int,
+    bound: int,
+    flat: int,
+    widest: int,
+    blocks: Sequence[Block],
+) -> Region:
+    if nbytes >= MAX_BYTES:
+        raise Refused({TOO_LARGE})
+    size = -(-nbytes // factory.precision.itemsize)
+    kept = sum(b.kept for b in blocks)
+    return Region(
+        nbytes, size, align, bound, flat, widest if nbytes else 1, kept, tuple(blocks)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a name's block begins, and its alignment."""
+
+    offset: int
+    align: int
+
+
+def rollup_placements(
+    factory: Factory, item: Child, child: Layout, spots: Mapping[str, Spot]
+) -> list[Placement]:
+    placements = []
+    for memory, name in zip(ROLLUPS, item.rollup_names, strict=True):
+        region = child.regions[memory]
+        elements = -(-region.nbytes // factory.precision.itemsize)
+        span = rollup_span(factory, item, memory, region)
+        placements.append(
+            Placement(
+                name, memory, spots[name].offset, region.nbytes, elements, (elements,),
+                factory.precision, False, False, spots[name].align, True, name,
+                factory.named(span),
+            )
+        )  # fmt: skip
+    return placements
+
+
+def buffer_placement(factory: Factory, b: Buffer, spot: Spot) -> Placement:
+    return Placement(
+        b.name, factory.location_of(b), spot.offset, factory.bytes_of(b), b.n_items, b.shape,
+        factory.dtype_of(b), factory.keep_of(b), b.zero, spot.align, False,
+        factory.root_of(b).name, factory.named(factory.life_of(b)), factory.carries(b),
+    )  # fmt: skip
+
+
 def layout(factory: Factory, mode: str, given: Any = None) -> Layout:
     """Plan a factory and everything below it.
 
@@ -603,68 +685,29 @@ def layout(factory: Factory, mode: str, given: Any = None) -> Layout:
         for c in factory.children()
     }
     found = None if given is None else {p.name: p.offset for p in given.placements}
-    offsets: dict[str, int] = {}
-    aligns: dict[str, int] = {}
+    spots: dict[str, Spot] = {}
     regions: dict[str, Region] = {}
-    itemsize = factory.precision.itemsize
     for location in REGIONS:
         blocks = blocks_in(factory, location, below)
-        sizes = [b.nbytes for b in blocks]
         if location == "local":
-            at = [0] * len(blocks)
-            inner = [c.regions["local"] for c in below.values()]
-            nbytes = sum(sizes) + sum(r.nbytes for r in inner)
-            align = max([b.align for b in blocks] + [r.align for r in inner], default=1)
-            flat = bound = nbytes
-            kept_below = sum(r.kept for r in inner)
-            widest = max([b.widest for b in blocks] + [r.widest for r in inner], default=1)
+            at: Sequence[int] = [0] * len(blocks)
+            regions[location] = local_region(factory, blocks, below)
         else:
-            at = list(place_blocks(mode, blocks, found))
-            align = max((b.align for b in blocks), default=1)
-            nbytes = round_up(height(at, sizes), align)
-            flat = flat_load_of(factory, location, below)
-            bound = bound_of(blocks)
-            widest = max((b.widest for b in blocks), default=1)
-            kept_below = 0
-        if nbytes >= MAX_BYTES:
-            raise Refused({TOO_LARGE})
+            at = place_blocks(mode, blocks, found)
+            regions[location] = planned_region(factory, location, blocks, at, below)
         for block, offset in zip(blocks, at, strict=True):
-            for name in block.names:
-                offsets[name] = offset
-                aligns[name] = block.align
-        regions[location] = Region(
-            nbytes, -(-nbytes // itemsize), align, bound, flat, widest if nbytes else 1,
-            sum(b.kept for b in blocks) + kept_below, tuple(blocks),
-        )  # fmt: skip
+            spots.update(dict.fromkeys(block.names, Spot(offset, block.align)))
     placements: list[Placement] = []
     children = []
     for item in factory.items:
         if isinstance(item, Child):
-            child = below[item.name]
-            for memory, name in zip(ROLLUPS, item.rollup_names, strict=True):
-                n = child.regions[memory].nbytes
-                elements = -(-n // itemsize)
-                span = rollup_span(factory, item, memory, child.regions[memory])
-                placements.append(
-                    Placement(
-                        name, memory, offsets[name], n, elements, (elements,),
-                        factory.precision, False, False, aligns[name], True, name,
-                        factory.named(span),
-                    )
-                )  # fmt: skip
-            where = dict(zip(ROLLUPS, (offsets[n] for n in item.rollup_names), strict=True))
+            placements += rollup_placements(factory, item, below[item.name], spots)
+            names = zip(ROLLUPS, item.rollup_names, strict=True)
+            where = {memory: spots[name].offset for memory, name in names}
             called = factory.named(calling_span(factory, item))
-            children.append(ChildRegion(item.name, child, where, called))
+            children.append(ChildRegion(item.name, below[item.name], where, called))
         else:
-            placements.append(
-                Placement(
-                    item.name, factory.location_of(item), offsets[item.name],
-                    factory.bytes_of(item), item.n_items, item.shape, factory.dtype_of(item),
-                    factory.keep_of(item), item.zero, aligns[item.name], False,
-                    factory.root_of(item).name, factory.named(factory.life_of(item)),
-                    factory.carries(item),
-                )
-            )  # fmt: skip
+            placements.append(buffer_placement(factory, item, spots[item.name]))
     loops = sorted(map(factory.span, factory.loops), key=lambda span: (span[0], -span[1]))
     return Layout(
         factory.precision,
@@ -727,10 +770,33 @@ def target_faults(factory: Factory, name: object, same_as: str) -> set[str]:
     return set() if factory.buffer(same_as) else {UNKNOWN_BUFFER}
 
 
+def name_faults(factory: Factory, name: object) -> set[str]:
+    """What is wrong with the name of a buffer."""
+    codes = set()
+    if not is_name(name):
+        codes.add(BAD_NAME)
+    if name in factory.rollups():
+        codes.update((READ_ONLY, NAME_TAKEN))
+    if name in factory.phases or (isinstance(name, str) and factory.child(name)):
+        codes.add(NAME_TAKEN)
+    return codes
+
+
+def read_live(
+    factory: Factory, live: object, carried: bool = False
+) -> tuple[Live | None, set[str]]:
+    """A lifetime as it was said, and what is wrong with it."""
+    try:
+        life = live_of(live)
+    except Refused as error:
+        return None, set(error.codes)
+    return life, factory.live_faults(life, carried)
+
+
 class Registry:
     """Factories under keys of the caller's choosing."""
 
-    def __init__(self, mode: str = "auto") -> None:
+    def __init__(self, mode: str) -> None:
         self.mode = mode
         self.factories: dict[Any, Factory] = {}
         self.clock = 0
@@ -785,23 +851,10 @@ class Registry:
         carried: bool = False,
     ) -> None:
         old = self.factories.get(key) or Factory(type_name, precision)
-        codes = set()
-        life = None
-        try:
-            life = live_of(live)
-            codes |= old.live_faults(life, carried)
-        except Refused as error:
-            codes |= error.codes
+        life, codes = read_live(old, live, carried)
         if keep and live is not None:
             codes.add(KEEP_CONFLICT)
-        if name in old.phases:
-            codes.add(NAME_TAKEN)
-        if not is_name(name):
-            codes.add(BAD_NAME)
-        if name in old.rollups():
-            codes.update((READ_ONLY, NAME_TAKEN))
-        if isinstance(name, str) and old.child(name):
-            codes.add(NAME_TAKEN)
+        codes |= name_faults(old, name)
         shape = shape_of(size)
         if shape is None:
             codes.add(BAD_SIZE)
@@ -830,13 +883,7 @@ class Registry:
             life, carried,
         )  # fmt: skip
         trial = old.copy()
-        for i, item in enumerate(trial.items):
-            if item.name == name and isinstance(item, Buffer):
-                new.override = item.override
-                trial.items[i] = new
-                break
-        else:
-            trial.items.append(new)
+        trial.put(new)
         refuse_if(trial.faults())
         self.factories.setdefault(key, old)
         self.commit(old, trial)
@@ -872,13 +919,7 @@ class Registry:
     ) -> None:
         old = self.factories.get(parent[0]) or Factory(*parent[1:])
         kid = self.factories.get(child[0]) or Factory(*child[1:])
-        codes = set()
-        called = None
-        try:
-            called = live_of(live)
-            codes |= old.live_faults(called)
-        except Refused as error:
-            codes |= error.codes
+        called, codes = read_live(old, live)
         if not is_name(name):
             raise Refused({*codes, BAD_NAME})
         assert isinstance(name, str)

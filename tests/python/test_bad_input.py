@@ -663,8 +663,6 @@ def test_more_phases_than_there_may_be(registry):
     "call",
     [
         lambda r, f: r.apply(object()),
-        lambda r, f: bayplan.BufferRegistry(mode="fast"),
-        lambda r, f: bayplan.BufferRegistry(mode="optimal"),
         lambda r, f: r.build_layout(f).bind(policy="interleave"),
     ],
 )

@@ -74,8 +74,8 @@ buffers = st.lists(
 
 @given(buffers, buffers, st.integers(0, 100), st.sampled_from([0, 1, 16, 100, 1024]))
 def test_bound_numbers_equal_their_definitions(own, below, runs, reserve):
-    registry = bayplan.BufferRegistry()
-    reference = model.Registry("auto")
+    registry = bayplan.BufferRegistry(mode="packed")
+    reference = model.Registry("packed")
     parent, child = Factory(), Double()
     for owner, key, declared in ((parent, 0, own), (child, 1, below)):
         for i, (size, location, dtype, align) in enumerate(declared):

@@ -9,6 +9,7 @@ from layout_standins import child, layout, placement, rollups
 
 from bayplan import draw
 from bayplan.draw.bands import Box, Gap, band_of, bands, gaps_between, with_lanes
+from bayplan.draw.colours import LOAD
 from bayplan.draw.picture import WIDE, WIDTH, map_sheet, row_bytes_for, tree_sheet
 
 NAMES = ("residual", "jacobian", "delta", "stage", "accumulator", "h")
@@ -363,3 +364,107 @@ def test_a_real_layout(registry):
     assert made._repr_html_() == draw.html(made)
     names = {w.text for w in tree_sheet(made, WIDTH).words}
     assert {"state", "solver: Owner", "work", "spare", "count"} <= names
+
+
+# ---- phases ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def phased(registry):
+    """Shared: 16 bytes always, and 16, 8 and 4 of them in phases of their own on 16 more."""
+
+    class Solver:
+        pass
+
+    owner = Solver()
+    registry.phases(owner, "predict", "solve", "commit")
+    registry.loop(owner, "predict", "solve")
+    registry.loop(owner, "solve")
+    registry.register(owner, "state", 4, "shared")
+    registry.register(owner, "guess", 4, "shared", live="predict")
+    registry.register(owner, "delta", 2, "shared", live="solve", carried=True)
+    registry.register(owner, "part", 1, same_as="delta", live="solve")
+    registry.register(owner, "norm", 1, "shared", live=("commit", "commit"))
+    registry.register(owner, "old", 3, "persistent_local")
+    return registry.build_layout(owner)
+
+
+def test_text_says_what_lives_when(phased):
+    lines = phased.text().splitlines()
+    assert lines[1] == "phases: predict, solve, commit; loops: predict - solve, solve"
+    assert lines[3].endswith("lower bound 32, optimal, 0 unused, 21% of the area idle")
+    found = {line.split()[2]: line.split()[5:] for line in lines if " float32 " in line}
+    assert found["state"] == ["always"]
+    assert found["guess"] == ["predict", "shares", "bytes"]
+    assert found["delta"] == ["solve", "carried,", "shares", "bytes"]
+    assert found["norm"] == ["commit", "shares", "bytes"]
+    assert found["old"] == ["always", "kept"]
+
+
+def test_html_says_what_lives_when(phased):
+    page = phased._repr_html_()
+    assert page.count(">live</th>") == 2
+    assert ">predict</td>" in page
+    assert ">always</td>" in page
+
+
+def test_a_band_knows_what_is_idle(phased):
+    band = band_of(phased, "shared")
+    assert band.is_phased
+    assert [sorted(box.name for box in band.in_phase(t)) for t in range(3)] == [
+        ["guess", "state"], ["delta", "part", "state"], ["norm", "state"],
+    ]  # fmt: skip
+    assert band.idle == pytest.approx((0 + 8 + 12) / (3 * 32))
+    assert not band_of(phased, "persistent_local").is_phased
+
+
+def test_a_phased_region_is_drawn_as_address_and_phase(phased):
+    sheet = map_sheet(phased, 12.0)
+    at = {words.text: words for words in sheet.words}
+    for name in ("state", "guess", "delta", "norm", "predict", "solve", "commit", "loop", "32"):
+        assert name in at, name
+    assert at["predict"].x == pytest.approx(at["guess"].x)
+    assert at["commit"].x == pytest.approx(at["norm"].x)
+    assert at["solve"].x == pytest.approx(at["state"].x)  # the middle of three
+    assert at["delta"].x < at["solve"].x < at["part"].x  # a lane each
+    assert at["guess"].y < at["state"].y < at["predict"].y  # addresses go up
+    assert any("live bytes, at most 32" in text for text in at)
+
+
+def test_live_bytes_are_a_line_to_scale(phased):
+    sheet = map_sheet(phased, 12.0)
+    flat = [f for f in sheet.fills if f.colour == LOAD and f.width > f.height]
+    heights = [fill.y for fill in flat]
+    assert len(flat) == 3
+    assert heights[0] < heights[1] < heights[2]  # 32, 24, 20 bytes
+    per_byte = (heights[1] - heights[0]) / 8
+    assert (heights[2] - heights[1]) / 4 == pytest.approx(per_byte)
+    idle = [fill for fill in sheet.fills if fill.hatch]
+    assert sorted(round(fill.height / per_byte) for fill in idle) == [8, 12]
+
+
+def test_unphased_regions_are_drawn_as_ever(registry):
+    owner = type("Owner", (), {})()
+    registry.register(owner, "x", 4, "shared")
+    plain = map_sheet(registry.build_layout(owner), 12.0)
+    registry.phases(owner, "a", "b")
+    phased = map_sheet(registry.build_layout(owner), 12.0)
+    assert phased.fills == plain.fills
+
+
+@pytest.mark.parametrize("n", [5, 50, 500])
+def test_phased_pictures_name_everything_and_stay_on_paper(registry, n):
+    owner = type("Owner", (), {})()
+    names = [f"phase{i}" for i in range(16)]
+    registry.phases(owner, *names)
+    for i in range(n):
+        first = 7 * i % 16
+        live = (names[first], names[min(15, first + i % 3)])
+        registry.register(owner, f"b{i}", 1 + 13 * i % 31, "shared", live=live)
+    sheet = map_sheet(registry.build_layout(owner), 18.0)
+    texts = {words.text.split(" @ ")[0] for words in sheet.words}
+    assert {f"b{i}" for i in range(n)} <= texts
+    for fill in sheet.fills:
+        assert -0.03 <= fill.x
+        assert fill.x + fill.width <= sheet.width + 0.03
+        assert fill.y + fill.height <= sheet.y

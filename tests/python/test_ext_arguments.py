@@ -135,9 +135,8 @@ def test_options_of_a_registry():
     for bad in ({"mode": "best"}, {"mode": 3}, {"budget": 0}, {"budget": True}, {"poison": 1}):
         with pytest.raises(BufferValueError):
             bayplan.BufferRegistry(**bad)
-    for later in ({"mode": "fast"}, {"mode": "optimal"}):
-        with pytest.raises(bayplan.NotYetError):
-            bayplan.BufferRegistry(**later)
+    for mode in ("sequential", "packed", "fast", "optimal"):
+        assert bayplan.BufferRegistry(mode=mode).mode == mode
     with pytest.raises(TypeError):
         bayplan.BufferRegistry("auto")
 

@@ -43,7 +43,7 @@ def test_layout_by_hand(tree):
 
 @pytest.mark.parametrize(
     ("mode", "offsets", "top"),
-    [("sequential", [0, 8, 16], 18), ("packed", [8, 0, 12], 14), ("auto", [8, 0, 12], 14)],
+    [("sequential", [0, 8, 16], 18), ("packed", [8, 0, 12], 14)],
 )
 def test_modes_by_hand(mode, offsets, top):
     assert model.place(mode, [4, 8, 2], [4, 8, 2]) == offsets
@@ -107,3 +107,62 @@ def test_the_dead_count_zero(tree):
     assert layout.regions["persistent_local"].nbytes == 0
     assert layout["l_shared"].nbytes == 0
     assert tree.factories["mid"].children()[0].factory is None
+
+
+@pytest.fixture
+def phased():
+    """Five phases; b to d repeat, and in there c does."""
+    made = model.Registry("sequential")
+    made.phases(*TOP, "a", "b", "c", "d", "e")
+    made.loop("top", "b", "d")
+    made.loop("top", "c")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("live", "carried", "settled"),
+    [
+        (None, False, None),
+        ("a", False, ("a", "a")),
+        (("a", "b"), False, ("a", "d")),
+        (("a", "c"), False, ("a", "d")),
+        (("b", "c"), False, ("b", "c")),
+        (("c", "e"), False, ("c", "e")),
+        ("c", True, ("c", "c")),
+        (("b", "c"), True, ("b", "d")),
+    ],
+)
+def test_lives_by_hand(phased, live, carried, settled):
+    phased.register(*TOP, "x", 4, "shared", live=live, carried=carried)
+    assert phased.layout("top", F4)["x"].live == settled
+
+
+def test_lives_of_the_same_bytes_by_hand(phased):
+    phased.register(*TOP, "x", 4, "shared", live="a")
+    phased.register(*TOP, "y", 4, same_as="x", live="b")
+    assert phased.layout("top", F4)["x"].live == ("a", "d")
+    refuses({model.BAD_LIFE}, phased.register, *TOP, "z", 1, carried=True)
+    refuses({model.UNKNOWN_PHASE}, phased.phases, *TOP, "a", "c", "d")
+    refuses({model.BAD_LIFE}, phased.phases, *TOP, "a", "d", "c", "b", "e")
+    refuses({model.BAD_LIFE}, phased.loop, "top", "a", "b")
+
+
+def test_bounds_of_lives_by_hand(phased):
+    phased.register(*TOP, "x", 4, "shared", live="a")
+    phased.register(*TOP, "y", 2, "shared", live="e")
+    phased.register(*MID, "z", 1, "shared")
+    phased.register(*MID, "k", 1, "shared", keep=True)
+    phased.add_child(TOP, MID, "m", "e")
+    region = phased.layout("top", F4).regions["shared"]
+    assert (region.nbytes, region.lower_bound, region.flat_load, region.kept) == (40, 32, 24, 8)
+    assert phased.layout("top", F4)["m_shared"].live is None
+
+
+def test_given_offsets_are_checked():
+    blocks = [model.Block((n,), 4, 4, 4, 0, i, i + 1) for i, n in enumerate("xy")]
+    assert model.place_blocks("auto", blocks, {"x": 0, "y": 0}) == [0, 0]
+    late = [*blocks, model.Block(("z",), 4, 4, 4, 0, 0, 2)]
+    assert model.place_blocks("auto", late, {"x": 0, "y": 0, "z": 4}) == [0, 0, 4]
+    for wrong in ({"x": 0, "y": 4, "z": 4}, {"x": 0, "y": 0, "z": 2}, {"x": 0, "y": 0, "z": 12}):
+        with pytest.raises(AssertionError):
+            model.place_blocks("auto", late, wrong)

@@ -21,7 +21,10 @@ COPIES = {
 
 
 class Box(NamedTuple):
-    """One buffer or one child's block in a band; `lane` of `n_lanes` where bytes are shared."""
+    """One buffer or one child's block in a band; `lane` of `n_lanes` where bytes are shared.
+
+    It is alive in the phases [first, last), by number; where there are none, in the only moment.
+    """
 
     name: str
     offset: int
@@ -34,6 +37,9 @@ class Box(NamedTuple):
     child: str | None
     lane: int = 0
     n_lanes: int = 1
+    first: int = 0
+    last: int = 1
+    carried: bool = False
 
     @property
     def end(self) -> int:
@@ -59,6 +65,32 @@ class Band(NamedTuple):
     status: str | None
     boxes: tuple[Box, ...]
     gaps: tuple[Gap, ...]
+    phases: tuple[str, ...] = ()
+    loops: tuple[tuple[int, int], ...] = ()  # first and last phase, both included
+
+    @property
+    def is_phased(self) -> bool:
+        """Whether some bytes are in use in some phases alone."""
+        every = (0, self.n_phases)
+        return self.has_addresses and any(
+            b.nbytes and (b.first, b.last) != every for b in self.boxes
+        )
+
+    @property
+    def n_phases(self) -> int:
+        """Phases to draw: one moment where there are none."""
+        return max(1, len(self.phases))
+
+    def in_phase(self, phase: int) -> list[Box]:
+        """What is alive in a phase."""
+        return [box for box in self.boxes if box.first <= phase < box.last]
+
+    def live(self, box: Box) -> str:
+        """When a box is alive, in names: "", "solve", "predict - solve"."""
+        if (box.first, box.last) == (0, self.n_phases) or not self.phases:
+            return ""
+        first, last = self.phases[box.first], self.phases[box.last - 1]
+        return first if first == last else f"{first} - {last}"
 
     @property
     def has_addresses(self) -> bool:
@@ -70,6 +102,14 @@ class Band(NamedTuple):
         """Bytes in gaps."""
         return sum(gap.nbytes for gap in self.gaps)
 
+    @property
+    def idle(self) -> float:
+        """Part of bytes x phases in which nothing is alive."""
+        gaps = (
+            g for t in range(self.n_phases) for g in gaps_between(self.in_phase(t), self.nbytes)
+        )
+        return sum(gap.nbytes for gap in gaps) / max(1, self.nbytes * self.n_phases)
+
     def summary(self) -> str:
         """Size, alignment, bounds, status and waste in one line."""
         if self.nbytes == 0:
@@ -77,6 +117,8 @@ class Band(NamedTuple):
         parts = [f"{self.nbytes:,} bytes {COPIES[self.location]}", f"align {self.align}"]
         if self.has_addresses:
             parts += [*self._quality(), f"{self.wasted:,} unused"]
+        if self.is_phased:
+            parts.append(f"{self.idle:.0%} of the area idle")
         return ", ".join(parts)
 
     def _quality(self) -> list[str]:
@@ -102,9 +144,16 @@ def band_of(layout: _core.Layout, location: str) -> Band:
     """One region of a layout, without the empty blocks of children."""
     region: _core.Region = getattr(layout, location)
     rollups = {f"{name}_{location}": name for name in layout.children}
+    number = {name: i for i, name in enumerate(layout.phases)}
+    every = (layout.phases[0], layout.phases[-1]) if layout.phases else ("", "")
+
+    def phases(live: tuple[str, str] | None) -> tuple[int, int]:
+        first, last = every if live is None else live
+        return number.get(first, 0), number.get(last, 0) + 1
+
     boxes = [
         Box(p.name, p.offset, p.nbytes, str(p.dtype), tuple(p.shape), p.align, p.keep, p.zero,
-            rollups.get(p.name) if p.is_rollup else None)
+            rollups.get(p.name) if p.is_rollup else None, 0, 1, *phases(p.live), p.carried)
         for p in region.placements
         if p.nbytes or not p.is_rollup
     ]  # fmt: skip
@@ -118,6 +167,8 @@ def band_of(layout: _core.Layout, location: str) -> Band:
         region.status,
         tuple(boxes),
         gaps_between(boxes, region.nbytes) if location != "local" else (),
+        tuple(layout.phases),
+        tuple((number[first], number[last]) for first, last in layout.loops),
     )
 
 
@@ -131,7 +182,24 @@ def _in_a_row(boxes: Iterable[Box], layout: _core.Layout) -> list[Box]:
     for name, child in layout.children.items():
         local = child.layout.local
         if local.nbytes:
-            row.append(Box(name, end, local.nbytes, "", (), local.align, False, False, name))
+            first, last = 0, max(1, len(layout.phases))
+            row.append(
+                Box(
+                    name,
+                    end,
+                    local.nbytes,
+                    "",
+                    (),
+                    local.align,
+                    False,
+                    False,
+                    name,
+                    0,
+                    1,
+                    first,
+                    last,
+                )
+            )
             end += local.nbytes
     return row
 

@@ -20,6 +20,7 @@ GAP_LINE = "#9a9a9a"
 KEPT = "#2c5d8a"
 INK = "#15202b"
 FAINT = "#5f6b76"
+LOAD = "#b3261e"
 
 
 def tint(i: int) -> str:

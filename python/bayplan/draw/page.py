@@ -18,7 +18,7 @@ _BOX = (
     "font-size:11px;line-height:20px;padding-left:2px;white-space:nowrap;color:#123"
 )
 _CELL = 'style="text-align:{side};padding:1px 8px"'
-_HEAD = ("offset", "bytes", "name", "dtype", "shape", "align", "kept")
+_HEAD = ("offset", "bytes", "name", "dtype", "shape", "align", "kept", "live")
 
 
 def html(layout: _core.Layout) -> str:
@@ -80,7 +80,8 @@ def _box_div(box: Box, band: Band, colour: str) -> str:
 
 
 def _table(band: Band) -> str:
-    rows = [_row(_HEAD, "th")]
+    n_columns = len(_HEAD) if band.phases else len(_HEAD) - 1
+    rows = [_row(_HEAD[:n_columns], "th")]
     for box in band.boxes:
         cells = (
             f"{box.offset:,}" if band.has_addresses else "-",
@@ -90,15 +91,16 @@ def _table(band: Band) -> str:
             shape_text(box.shape),
             str(box.align),
             "yes" if box.keep else "",
+            band.live(box) or "always",
         )
-        rows.append(_row(cells, "td"))
+        rows.append(_row(cells[:n_columns], "td"))
     body = "".join(rows)
     count = len(band.boxes)
     return f"<details><summary>{count} entries</summary><table>{body}</table></details>"
 
 
 def _row(cells: tuple[str, ...], tag: str) -> str:
-    sides = ("right", "right", "left", "left", "left", "right", "left")
+    sides = ("right", "right", "left", "left", "left", "right", "left", "left")[: len(cells)]
     inner = "".join(
         f"<{tag} {_CELL.format(side=side)}>{escape(cell)}</{tag}>"
         for cell, side in zip(cells, sides, strict=True)

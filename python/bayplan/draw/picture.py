@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .bands import LOCATIONS, Band, Box, band_of, bands, title
 from .colours import FAINT, Palette
+from .phase_map import draw_phase_map
 from .sheet import Fill, Sheet, Words, text_width
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def _matplotlib() -> Any:
 def plot(layout: _core.Layout, ax: Axes | None = None) -> Axes:
     """
     Draw one factory's layout: every region to scale, wrapped into rows of equal bytes.
+
+    Where buffers live in some phases alone, a region is drawn as address x phase, with the live
+    bytes as a line and idle bytes hatched.
 
     Parameters
     ----------
@@ -80,7 +84,9 @@ def map_sheet(layout: _core.Layout, width: float) -> Sheet:
     for band in shown:
         sheet.y += 0.08
         sheet.heading(f"{band.location}: {band.summary()}", 8.5)
-        if band.nbytes:
+        if band.is_phased:
+            draw_phase_map(sheet, band, palette)
+        elif band.nbytes:
             _draw_map(sheet, band, palette)
         sheet.draw_key()
         empty = [box.name for box in band.boxes if not box.nbytes]

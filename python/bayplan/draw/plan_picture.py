@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .colours import GAP, INK, tint
+from .colours import GAP, INK, LOAD, tint
 from .sheet import text_width
 from .tiles import PlanLike, Tile, head, steps, tiles
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _MANY = 100  # buffers from which a figure is large
 _SIZE, _LARGE = (11.0, 6.0), (18.0, 10.0)
-_LOAD = "#b3261e"
 
 
 def plot_plan(plan: PlanLike, ax: Axes | None = None) -> Axes:
@@ -108,7 +107,7 @@ def _label(ax: Axes, tile: Tile, width: float, height: float) -> None:
             wide = text_width(text, points) + 0.04
             if wide <= width and high <= height:
                 turn = 0
-            elif wide <= height and high <= width:
+            elif height > width and wide <= height and high <= width:
                 turn = 90
             else:
                 continue
@@ -123,7 +122,7 @@ def _label(ax: Axes, tile: Tile, width: float, height: float) -> None:
 def _draw_lines(ax: Axes, plan: PlanLike) -> None:
     live = steps(plan)
     ax.step(
-        live.times, live.live, where="post", color=_LOAD, lw=1.4, zorder=2.5,
+        live.times, live.live, where="post", color=LOAD, lw=1.4, zorder=2.5,
         label=f"live bytes (at most {plan.load:,})",
     )  # fmt: skip
     ax.axhline(plan.height, color=INK, lw=1.2, zorder=2.5, label=f"height {plan.height:,}")

@@ -38,20 +38,18 @@ def plan_text(plan: PlanLike) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _moments(live: Steps) -> list[tuple[int, int]]:
-    """(time, live bytes) of every column: one per step, or evenly spread moments."""
-    if len(live.times) - 1 <= _COLUMNS:
-        return list(zip(live.times[:-1], live.live[:-1], strict=True))
-    begin, end = live.times[0], live.times[-1]
-    moments = []
-    for k in range(_COLUMNS):
-        time = begin + (2 * k + 1) * (end - begin) // (2 * _COLUMNS)
-        moments.append((time, live.live[bisect_right(live.times, time) - 1]))
-    return moments
+def _moments(taken: list[Tile], live: Steps) -> list[tuple[int, int]]:
+    """(time, live bytes) of every column: one per birth or death, or evenly spread moments."""
+    events = sorted({t.first for t in taken} | {t.last for t in taken})
+    times = events[:-1]
+    if len(times) > _COLUMNS:
+        begin, end = events[0], events[-1]
+        times = [begin + (2 * k + 1) * (end - begin) // (2 * _COLUMNS) for k in range(_COLUMNS)]
+    return [(time, live.live[bisect_right(live.times, time) - 1]) for time in times]
 
 
 def _map(plan: PlanLike, taken: list[Tile]) -> list[str]:
-    moments = _moments(steps(plan))
+    moments = _moments(taken, steps(plan))
     n_rows = min(_ROWS, plan.height)
     rows = [["."] * len(moments) for _ in range(n_rows)]
     for tile in taken:
@@ -63,7 +61,7 @@ def _map(plan: PlanLike, taken: list[Tile]) -> list[str]:
             if tile.first <= time < tile.last:
                 for row in range(max(low, 0), min(high, n_rows)):
                     rows[row][column] = sign
-    width = len(f"{plan.height:,}")
+    width = max(len("live"), len(f"{plan.height:,}"))
     wide = max(1, _COLUMNS // (2 * len(moments)))
     lines = []
     for row in reversed(range(n_rows)):

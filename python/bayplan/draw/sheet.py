@@ -114,7 +114,10 @@ class Sheet:
         """Refer a rectangle to the key."""
         n = len(self.key) + 1
         self.key.append(KeyRow(n, fill.colour, key))
-        x, y = fill.x + fill.width / 2, fill.y + fill.height / 2
+        # Numbers of boxes lower than a line would hide their neighbours' in one column.
+        is_low = fill.height < 5.0 / _POINTS
+        x = fill.x + fill.width * (0.06 + 0.88 * (0.618 * n % 1) if is_low else 0.5)
+        y = fill.y + fill.height / 2
         for points in (6.0, 5.0):
             if text_width(str(n), points) + 0.02 <= fill.width:
                 self.words.append(Words(x, y, str(n), points, across="center"))

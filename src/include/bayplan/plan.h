@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* Changes whenever the same request may give other offsets. */
-#define BP_PLAN_ALGORITHM 1u
+#define BP_PLAN_ALGORITHM 2u
 
 typedef enum bp_plan_mode {
     BP_PLAN_AUTO,       /* declaration order if it meets the bound, else
@@ -76,7 +76,8 @@ typedef struct bp_plan_request {
     void *poll_ctx;
 } bp_plan_request;
 
-/* The modes' own budgets. */
+/* The modes' own budgets; they shrink where there are more than 512 buffers,
+ * because each node costs more. */
 #define BP_PLAN_AUTO_NODES    ((uint64_t)1 << 14)
 #define BP_PLAN_OPTIMAL_NODES ((uint64_t)1 << 21)
 
