@@ -161,6 +161,9 @@ def plan(
 
     Notes
     -----
+    Exact search takes stretches of up to 8,192 buffers with about a million overlapping pairs
+    (a stretch ends where nothing is alive); what is larger stays where first fit put it.
+
     Ctrl-C during the search is not an error: the search ends, the best plan so far is returned
     and says so (`Plan.interrupted`). The key press is used up; a second one after the return
     is an ordinary KeyboardInterrupt. Searches look for it about twenty times a second, in the

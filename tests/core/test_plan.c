@@ -73,7 +73,9 @@ static uint64_t height_of_order(const problem *p, const size_t *order)
         at = (at + p->aligns[i] - 1) / p->aligns[i] * p->aligns[i];
         bool is_live = !p->has_lifetimes || p->first[i] < p->last[i];
         ends[k] = is_live && p->sizes[i] != 0 ? at + p->sizes[i] : 0;
-        height = ends[k] > height ? ends[k] : height;
+        /* What is never alive lies somewhere, too. */
+        uint64_t end = is_live ? ends[k] : p->sizes[i];
+        height = end > height ? end : height;
     }
     return height;
 }
@@ -135,16 +137,19 @@ static uint64_t naive_load(const problem *p)
     return p->has_lifetimes ? most : always;
 }
 
-static void check_plan(const problem *p, const uint64_t *offsets,
-                       const bp_plan_result *result)
+/* The simple modes share nothing; the others only where it is allowed. */
+static void check_plan(const problem *p, bp_plan_mode mode,
+                       const uint64_t *offsets, const bp_plan_result *result)
 {
+    bool is_simple = mode == BP_PLAN_SEQUENTIAL || mode == BP_PLAN_PACKED;
     uint64_t height = 0;
     for (size_t i = 0; i < p->n; i++) {
         CHECK_U64(offsets[i] % p->aligns[i], 0);
         uint64_t end = offsets[i] + p->sizes[i];
         height = end > height ? end : height;
-        for (size_t j = 0; j < i; j++) { /* the simple modes share nothing */
-            CHECK(p->sizes[i] == 0 || p->sizes[j] == 0 || end <= offsets[j] ||
+        for (size_t j = 0; j < i; j++) {
+            CHECK((!is_simple && !is_conflict(p, i, j)) || p->sizes[i] == 0 ||
+                  p->sizes[j] == 0 || end <= offsets[j] ||
                   offsets[j] + p->sizes[j] <= offsets[i]);
         }
     }
@@ -192,7 +197,7 @@ static void run_mode(const problem *p, bp_plan_mode mode, uint64_t *offsets,
     bp_error error;
     CHECK_STATUS(bp_plan_run(&request, NULL, offsets, result, &error), BP_OK,
                  &error);
-    check_plan(p, offsets, result);
+    check_plan(p, mode, offsets, result);
     CHECK_PASSED();
     if (mode != BP_PLAN_AUTO) {
         check_order(p, mode, offsets);
@@ -211,16 +216,18 @@ static void run_all(const problem *p, bp_plan_result *result)
     run_mode(p, BP_PLAN_AUTO, offsets, result);
     CHECK_PASSED();
     CHECK_U64(a.lower_bound, b.lower_bound);
-    CHECK_U64(a.lower_bound, result->lower_bound);
-    CHECK_U64(result->height, a.height <= b.height ? a.height : b.height);
-    const uint64_t *want = a.height <= b.height ? sequential : packed;
-    CHECK(memcmp(offsets, want, p->n * sizeof *offsets) == 0);
+    CHECK(a.lower_bound <= result->lower_bound);
+    CHECK(result->height <= a.height && result->height <= b.height);
+    if (a.status == BP_PLAN_IS_OPTIMAL) {
+        CHECK(memcmp(offsets, sequential, p->n * sizeof *offsets) == 0);
+        CHECK_U64(result->n_nodes, 0);
+    }
 }
 
 static void small_problems_against_every_order(void)
 {
     uint64_t seed = 20;
-    unsigned n_optimal = 0, n_tight = 0, n_padded = 0;
+    unsigned n_padded = 0;
     for (int round = 0; round < 3000; round++) {
         problem p =
             random_problem(&seed, random_below(&seed, 7), round % 3 == 0);
@@ -228,16 +235,12 @@ static void small_problems_against_every_order(void)
         run_all(&p, &result);
         CHECK_PASSED();
         uint64_t best = optimal_height(&p);
-        CHECK(result.lower_bound <= best);
-        CHECK(best <= result.height);
-        CHECK(result.status != BP_PLAN_IS_OPTIMAL || result.height == best);
-        n_optimal += result.status == BP_PLAN_IS_OPTIMAL;
-        n_tight += result.lower_bound == best;
+        CHECK_U64(result.status, BP_PLAN_IS_OPTIMAL);
+        CHECK_U64(result.height, best);
         n_padded += result.lower_bound > result.load;
     }
     /* The rounds were not all of one kind. */
-    CHECK(n_optimal > 500 && n_optimal < 2900);
-    CHECK(n_tight > 1000 && n_padded > 20);
+    CHECK(n_padded > 20);
 }
 
 static void large_problems_against_the_rules(void)
@@ -277,21 +280,21 @@ static void tables_made_by_hand(void)
         .n = 5, .sizes = {12, 1, 16, 0, 4}, .aligns = {4, 1, 8, 16, 4}};
     const uint64_t sequential[] = {0, 12, 16, 32, 32};
     check_table(&p, BP_PLAN_SEQUENTIAL, sequential,
-                (bp_plan_result){36, 33, 33, BP_PLAN_FEASIBLE});
+                (bp_plan_result){36, 33, 33, BP_PLAN_FEASIBLE, 0, false});
     CHECK_PASSED();
     const uint64_t packed[] = {16, 32, 0, 0, 28};
     check_table(&p, BP_PLAN_PACKED, packed,
-                (bp_plan_result){33, 33, 33, BP_PLAN_IS_OPTIMAL});
+                (bp_plan_result){33, 33, 33, BP_PLAN_IS_OPTIMAL, 0, false});
     CHECK_PASSED();
     check_table(&p, BP_PLAN_AUTO, packed,
-                (bp_plan_result){33, 33, 33, BP_PLAN_IS_OPTIMAL});
+                (bp_plan_result){33, 33, 33, BP_PLAN_IS_OPTIMAL, 0, false});
     CHECK_PASSED();
 
     /* Three buffers of 9 bytes at multiples of 8: two must leave 7 free. */
     problem q = {.n = 3, .sizes = {9, 9, 9}, .aligns = {8, 8, 8}};
     const uint64_t apart[] = {0, 16, 32};
     check_table(&q, BP_PLAN_AUTO, apart,
-                (bp_plan_result){41, 27, 41, BP_PLAN_IS_OPTIMAL});
+                (bp_plan_result){41, 27, 41, BP_PLAN_IS_OPTIMAL, 0, false});
     CHECK_PASSED();
 
     /* An empty buffer at another time does not weaken that bound. */
@@ -303,12 +306,12 @@ static void tables_made_by_hand(void)
                  .has_lifetimes = true};
     const uint64_t with_empty[] = {0, 8, 16, 32};
     check_table(&e, BP_PLAN_AUTO, with_empty,
-                (bp_plan_result){41, 27, 41, BP_PLAN_IS_OPTIMAL});
+                (bp_plan_result){41, 27, 41, BP_PLAN_IS_OPTIMAL, 0, false});
 }
 
-static void lifetimes_count_in_bounds_alone(void)
+static void lifetimes_count_for_auto(void)
 {
-    /* Never together: the simple modes do not share, and say so. */
+    /* Never together: the simple modes do not share, and say so; auto does. */
     problem r = {.n = 2,
                  .sizes = {10, 6},
                  .aligns = {1, 1},
@@ -316,12 +319,16 @@ static void lifetimes_count_in_bounds_alone(void)
                  .last = {5, 9},
                  .has_lifetimes = true};
     const uint64_t in_turn[] = {0, 10};
-    check_table(&r, BP_PLAN_AUTO, in_turn,
-                (bp_plan_result){16, 10, 10, BP_PLAN_FEASIBLE});
+    check_table(&r, BP_PLAN_SEQUENTIAL, in_turn,
+                (bp_plan_result){16, 10, 10, BP_PLAN_FEASIBLE, 0, false});
+    CHECK_PASSED();
+    const uint64_t shared[] = {0, 0};
+    check_table(&r, BP_PLAN_AUTO, shared,
+                (bp_plan_result){10, 10, 10, BP_PLAN_IS_OPTIMAL, 0, false});
     CHECK_PASSED();
     r.last[0] = 6;
     check_table(&r, BP_PLAN_AUTO, in_turn,
-                (bp_plan_result){16, 16, 16, BP_PLAN_IS_OPTIMAL});
+                (bp_plan_result){16, 16, 16, BP_PLAN_IS_OPTIMAL, 0, false});
 }
 
 static void nothing_is_planned_at_once(void)
@@ -329,7 +336,7 @@ static void nothing_is_planned_at_once(void)
     const uint64_t nowhere[] = {0};
     problem none = {.n = 0};
     check_table(&none, BP_PLAN_AUTO, nowhere,
-                (bp_plan_result){0, 0, 0, BP_PLAN_IS_OPTIMAL});
+                (bp_plan_result){0, 0, 0, BP_PLAN_IS_OPTIMAL, 0, false});
 }
 
 static void no_alignments_means_one(void)
@@ -349,7 +356,7 @@ static void a_tie_keeps_declaration_order(void)
     problem p = {.n = 2, .sizes = {8, 8}, .aligns = {4, 8}};
     const uint64_t in_order[] = {0, 8};
     check_table(&p, BP_PLAN_AUTO, in_order,
-                (bp_plan_result){16, 16, 16, BP_PLAN_IS_OPTIMAL});
+                (bp_plan_result){16, 16, 16, BP_PLAN_IS_OPTIMAL, 0, false});
     CHECK_PASSED();
     /* Both orders leave holes, and the same height: 9, 3, 5 would take 21, what
      * three starts at multiples of 4 cannot be below (8 + 12 + 4 - 3). */
@@ -361,8 +368,12 @@ static void a_tie_keeps_declaration_order(void)
     CHECK_PASSED();
     CHECK_U64(result.height, 23);
     CHECK(packed[0] == 12 && packed[1] == 0);
-    check_table(&q, BP_PLAN_AUTO, holes,
-                (bp_plan_result){23, 17, 21, BP_PLAN_FEASIBLE});
+    check_table(&q, BP_PLAN_SEQUENTIAL, holes,
+                (bp_plan_result){23, 17, 21, BP_PLAN_FEASIBLE, 0, false});
+    CHECK_PASSED();
+    const uint64_t searched[] = {16, 0, 12};
+    check_table(&q, BP_PLAN_AUTO, searched,
+                (bp_plan_result){21, 17, 21, BP_PLAN_IS_OPTIMAL, 0, false});
 }
 
 /* ---- refusals ---------------------------------------------------------- */
@@ -419,16 +430,6 @@ static void bad_values_are_refused(void)
     request.first = NULL;
     request.mode = BP_N_PLAN_MODES;
     check_refused(&request, NULL, BP_BAD_VALUE, "5 is no plan mode");
-    CHECK_PASSED();
-    request.mode = BP_PLAN_OPTIMAL;
-    check_refused(&request, NULL, BP_NOT_YET,
-                  "plan mode \"optimal\" is not yet supported (there are "
-                  "auto, sequential, packed)");
-    CHECK_PASSED();
-    request.mode = BP_PLAN_FAST;
-    check_refused(&request, NULL, BP_NOT_YET,
-                  "plan mode \"fast\" is not yet supported (there are auto, "
-                  "sequential, packed)");
 }
 
 static void sums_beyond_64_bits_are_refused(void)
@@ -493,7 +494,7 @@ static void scratch_memory_is_returned(void)
         problem p = random_problem(&seed, n, true);
         p.first[0] = 0, p.last[0] = 1, p.sizes[0] = 1;
         p.first[1] = 1, p.last[1] = 2, p.sizes[1] = 1; /* not together */
-        bp_plan_request request = request_of(&p, BP_PLAN_AUTO);
+        bp_plan_request request = request_of(&p, BP_PLAN_SEQUENTIAL);
         test_heap heap;
         bp_allocator alloc = test_heap_init(&heap);
         uint64_t offsets[MAX_N];
@@ -511,7 +512,7 @@ static void scratch_memory_is_returned(void)
             CHECK_PASSED();
         }
         p.has_lifetimes = false;
-        request = request_of(&p, BP_PLAN_AUTO);
+        request = request_of(&p, BP_PLAN_PACKED);
         test_heap_fail(&heap, 1, true);
         CHECK_STATUS(bp_plan_run(&request, &alloc, offsets, &result, NULL),
                      BP_OK, NULL);
@@ -537,13 +538,15 @@ static void modes_have_names(void)
     CHECK_TEXT(bp_plan_mode_name((bp_plan_mode)77), "unknown");
     CHECK_TEXT(bp_plan_status_name(BP_PLAN_IS_OPTIMAL), "optimal");
     CHECK_TEXT(bp_plan_status_name(BP_PLAN_FEASIBLE), "feasible");
+    CHECK_TEXT(bp_plan_status_name(BP_PLAN_INFEASIBLE), "infeasible");
+    CHECK_TEXT(bp_plan_status_name(BP_PLAN_UNKNOWN), "unknown");
 }
 
 int main(void)
 {
     RUN(modes_have_names);
     RUN(tables_made_by_hand);
-    RUN(lifetimes_count_in_bounds_alone);
+    RUN(lifetimes_count_for_auto);
     RUN(nothing_is_planned_at_once);
     RUN(no_alignments_means_one);
     RUN(a_tie_keeps_declaration_order);

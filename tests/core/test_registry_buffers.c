@@ -221,21 +221,24 @@ static void refuses_bad_fields(void)
     CHECK(fixture_fini(&it));
 }
 
-static void refuses_what_comes_later(void)
+static void knows_every_mode(void)
 {
     fixture it;
     CHECK(fixture_init(&it, BP_PLAN_AUTO));
     bp_registry *other = NULL;
-    bp_registry_options options = {BP_PLAN_FAST, 0};
-    CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
-                 BP_NOT_YET, NULL);
-    options.mode = BP_PLAN_OPTIMAL;
-    CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
-                 BP_NOT_YET, NULL);
-    options.mode = (bp_plan_mode)BP_N_PLAN_MODES;
+    bp_registry_options options = {BP_N_PLAN_MODES, 0}, got;
     CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
                  BP_BAD_VALUE, NULL);
     CHECK(other == NULL);
+    for (int i = 0; i < BP_N_PLAN_MODES; i++) {
+        options = (bp_registry_options){(bp_plan_mode)i, 70};
+        CHECK_STATUS(bp_registry_new(&options, &it.alloc, &other, &it.error),
+                     BP_OK, &it.error);
+        bp_registry_get_options(other, &got);
+        CHECK_U64(got.mode, (uint64_t)i);
+        CHECK_U64(got.node_budget, 70);
+        bp_registry_free(other);
+    }
     CHECK(fixture_fini(&it));
 }
 
@@ -558,7 +561,7 @@ int main(void)
     RUN(refuses_bad_names);
     RUN(refuses_every_reserved_word);
     RUN(refuses_bad_fields);
-    RUN(refuses_what_comes_later);
+    RUN(knows_every_mode);
     RUN(counts_bytes_below_2_to_48);
     RUN(settles_keep);
     RUN(override_outlives_replacement);

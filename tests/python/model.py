@@ -100,15 +100,12 @@ def height(offsets: Sequence[int], sizes: Sequence[int]) -> int:
 
 
 def place(mode: str, sizes: Sequence[int], aligns: Sequence[int]) -> list[int]:
-    """Offsets under the modes "sequential", "packed" and "auto"."""
-    n = len(sizes)
-    sequential = bump(sizes, aligns, range(n))
-    packed = bump(sizes, aligns, sorted(range(n), key=lambda i: -aligns[i]))
-    if mode == "sequential":
-        return sequential
-    if mode == "packed":
-        return packed
-    return packed if height(packed, sizes) < height(sequential, sizes) else sequential
+    """Offsets under the modes "sequential" and "packed"; searches are not modelled."""
+    order = {
+        "sequential": range(len(sizes)),
+        "packed": sorted(range(len(sizes)), key=lambda i: -aligns[i]),
+    }
+    return bump(sizes, aligns, order[mode])
 
 
 def alignment_bound(sizes: Sequence[int], aligns: Sequence[int]) -> int:
@@ -554,17 +551,20 @@ def place_blocks(
     """Offsets of a region's blocks.
 
     The modes that ignore lifetimes say where everything lies. What a search finds
-    is not for a model to know: `given` offsets are taken if they break no rule and
-    are no worse than declaration order, which stays where it meets the bound.
+    is not for a model to know: `given` offsets are taken if they break no rule. In
+    the mode "auto" declaration order stays where it meets the bound, and both simple
+    orders are what a search has to match.
     """
     sizes, aligns = [b.nbytes for b in blocks], [b.align for b in blocks]
-    if mode != "auto" or given is None:
+    if mode in ("sequential", "packed"):
         return place(mode, sizes, aligns)
-    plain = place("sequential", sizes, aligns)
-    if height(plain, sizes) == bound_of(blocks):
-        return plain
+    assert given is not None
     at = [given[b.names[0]] for b in blocks]
-    assert height(at, sizes) <= height(place("auto", sizes, aligns), sizes)
+    if mode == "auto":
+        plain, packed = (place(simple, sizes, aligns) for simple in ("sequential", "packed"))
+        if height(plain, sizes) == bound_of(blocks):
+            return plain
+        assert height(at, sizes) <= min(height(plain, sizes), height(packed, sizes))
     assert all(offset % align == 0 for offset, align in zip(at, aligns, strict=True))
     for (x, a), (y, b) in itertools.combinations(zip(at, blocks, strict=True), 2):
         if a.nbytes and b.nbytes and a.lives_with(b):
@@ -799,7 +799,7 @@ def read_live(
 class Registry:
     """Factories under keys of the caller's choosing."""
 
-    def __init__(self, mode: str = "auto") -> None:
+    def __init__(self, mode: str) -> None:
         self.mode = mode
         self.factories: dict[Any, Factory] = {}
         self.clock = 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import model
@@ -400,6 +402,39 @@ def test_in_a_process_of_its_own(body, answer):
     assert (said.stdout.strip(), said.stderr) == (answer, "")
 
 
+# ---- the same everywhere -------------------------------------------------------
+
+
+def fingerprint():
+    """Offsets of some searched plans, as text."""
+    plans = []
+    for seed in range(3):
+        plans.append(bayplan.plan(*hard_problem(seed, 25), mode="optimal", budget=3000))
+        rng = np.random.default_rng(seed)
+        first = rng.integers(0, 20, 60)
+        columns = (8 * rng.integers(1, 40, 60), first, first + rng.integers(1, 9, 60))
+        plans.append(bayplan.plan(*columns, align=2 ** rng.integers(0, 6, 60)))
+    return hashlib.sha256(b"".join(plan.offsets.tobytes() for plan in plans)).hexdigest()
+
+
+def test_the_same_in_every_thread():
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(fingerprint) for _ in range(8)]
+        assert {future.result() for future in found} == {fingerprint()}
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_the_same_under_every_hash_seed(seed):
+    here, package = str(Path(__file__).parent), str(Path(bayplan.__file__).parents[1])
+    path = os.pathsep.join([here, package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    code = "import test_plan_search; print(test_plan_search.fingerprint())"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
+    )  # fmt: skip
+    assert said.stdout.strip() == fingerprint(), said.stderr
+
+
 # ---- too many, registries, the record ------------------------------------------
 
 
@@ -413,9 +448,6 @@ def test_more_buffers_than_can_be_numbered():
 
 @pytest.mark.parametrize("mode", ["fast", "optimal"])
 def test_registries_search(mode):
-    class Owner:
-        precision = np.float32
-
     owner = Owner()
     registry = bayplan.BufferRegistry(mode=mode, budget=500)
     for name, size, align in (("a", 1, 4), ("b", 3, 16), ("c", 3, 16), ("d", 1, 4)):
@@ -423,6 +455,31 @@ def test_registries_search(mode):
     layout = registry.build_layout(owner)
     assert (layout.shared.nbytes, layout.shared.status) == (32, "optimal")
     assert (registry.mode, registry.budget) == (mode, 500)
+
+
+class Owner:
+    """A factory of the least kind."""
+
+    precision = np.float32
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from([1, 2, 4, 8, 16])), max_size=12),
+    st.sampled_from(["auto", "fast", "optimal"]),
+    st.sampled_from([None, 1, 50]),
+)
+def test_a_region_is_planned_as_plan_does(pairs, mode, budget):
+    registry, owner = bayplan.BufferRegistry(mode=mode, budget=budget), Owner()
+    for i, (size, align) in enumerate(pairs):
+        registry.register(owner, f"b{i}", size, "shared", dtype=np.int8, align=align)
+    region = registry.build_layout(owner).shared
+    sizes, align = [p[0] for p in pairs], [p[1] for p in pairs]
+    zeros, ones = [0] * len(pairs), [1] * len(pairs)
+    plan = bayplan.plan(sizes, zeros, ones, align=align, mode=mode, budget=budget)
+    assert [p.offset for p in region.placements] == plan.offsets.tolist()
+    assert (region.lower_bound, region.status) == (plan.lower_bound, plan.status)
+    assert region.nbytes == model.round_up(plan.height, region.align)
 
 
 def test_what_was_planned_stays_with_the_plan():

@@ -43,7 +43,7 @@ def test_layout_by_hand(tree):
 
 @pytest.mark.parametrize(
     ("mode", "offsets", "top"),
-    [("sequential", [0, 8, 16], 18), ("packed", [8, 0, 12], 14), ("auto", [8, 0, 12], 14)],
+    [("sequential", [0, 8, 16], 18), ("packed", [8, 0, 12], 14)],
 )
 def test_modes_by_hand(mode, offsets, top):
     assert model.place(mode, [4, 8, 2], [4, 8, 2]) == offsets
