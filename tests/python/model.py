@@ -551,17 +551,20 @@ def place_blocks(
     """Offsets of a region's blocks.
 
     The modes that ignore lifetimes say where everything lies. What a search finds
-    is not for a model to know: `given` offsets are taken if they break no rule and
-    are no worse than declaration order, which stays where it meets the bound.
+    is not for a model to know: `given` offsets are taken if they break no rule. In
+    the mode "auto" declaration order stays where it meets the bound, and both simple
+    orders are what a search has to match.
     """
     sizes, aligns = [b.nbytes for b in blocks], [b.align for b in blocks]
-    if mode != "auto" or given is None:
+    if mode in ("sequential", "packed"):
         return place(mode, sizes, aligns)
-    plain = place("sequential", sizes, aligns)
-    if height(plain, sizes) == bound_of(blocks):
-        return plain
+    assert given is not None
     at = [given[b.names[0]] for b in blocks]
-    assert height(at, sizes) <= height(place("auto", sizes, aligns), sizes)
+    if mode == "auto":
+        plain, packed = (place(simple, sizes, aligns) for simple in ("sequential", "packed"))
+        if height(plain, sizes) == bound_of(blocks):
+            return plain
+        assert height(at, sizes) <= min(height(plain, sizes), height(packed, sizes))
     assert all(offset % align == 0 for offset, align in zip(at, aligns, strict=True))
     for (x, a), (y, b) in itertools.combinations(zip(at, blocks, strict=True), 2):
         if a.nbytes and b.nbytes and a.lives_with(b):

@@ -86,7 +86,7 @@ def test_bound_numbers_equal_their_definitions(own, below, runs, reserve):
             )  # fmt: skip
     registry.add_child(parent, child)
     reference.add_child((0, "", np.dtype("f4")), (1, "", np.dtype("f8")))
-    regions = reference.layout(0, np.dtype("f4"), registry.build_layout(parent)).regions
+    regions = reference.layout(0, np.dtype("f4")).regions
     layout = registry.build_layout(parent)
     assert layout.shared.nbytes == regions["shared"].nbytes
     bound = layout.bind(reserve_bytes=reserve)

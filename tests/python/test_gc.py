@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import pickle
 import sys
 import weakref
 
@@ -95,6 +96,39 @@ def test_layouts_and_errors_do_not_leak(registry):
     gc.collect()
     before, objects = resident_bytes(), len(gc.get_objects())
     churn(5000)
+    gc.collect()
+    assert len(gc.get_objects()) - objects < 100
+    assert resident_bytes() - before < 4 << 20
+
+
+@needs_proc
+def test_phases_and_hazards_do_not_leak(registry):
+    owner, child = Factory(), Factory()
+    registry.register(child, "a", 3, "shared")
+
+    def churn(n):
+        for i in range(n):
+            registry.phases(owner)
+            registry.phases(owner, "p", "q", f"r{i % 5}")
+            registry.loop(owner, "p", "q")
+            registry.register(owner, "b", 3, "shared", live="p", carried=True)
+            registry.register(owner, "c", 3, "shared", live=f"r{i % 5}")
+            registry.add_child(owner, child, live="q")
+            layout = registry.build_layout(owner)
+            layout.phases, layout.loops, layout.hazards(4), layout.table(), layout.children
+            pickle.loads(pickle.dumps(layout)).hazards()
+            for live in ("nope", ("q", "p"), 3, ("q", 3)):
+                with pytest.raises(bayplan.BayplanError):
+                    registry.register(owner, "d", 1, live=live)
+            with pytest.raises(bayplan.BufferKeyError):
+                registry.phases(owner, "p", "q")
+            registry.unregister_all(owner)
+            registry.remove_child(owner, "child")
+
+    churn(300)
+    gc.collect()
+    before, objects = resident_bytes(), len(gc.get_objects())
+    churn(3000)
     gc.collect()
     assert len(gc.get_objects()) - objects < 100
     assert resident_bytes() - before < 4 << 20

@@ -97,7 +97,7 @@ class RegistryMachine(RuleBasedStateMachine):
     """One registry and one model; owners are known by number."""
 
     @initialize(
-        mode=st.sampled_from(["sequential", "packed"]),
+        mode=st.sampled_from(["auto", "auto", "fast", "optimal", "sequential", "packed"]),
         data=st.data(),
         furnished=st.booleans(),
     )
