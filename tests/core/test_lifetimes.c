@@ -223,6 +223,43 @@ static void aliases_do_not_clear_what_is_carried(void)
     CHECK(fixture_fini(&it));
 }
 
+/* Phases: pre, a, b, c, d, post; loops a..d and, inside it, b..c. */
+static const struct {
+    const char *name, *first, *last;
+    bool is_carried;
+    uint32_t from, to;
+} settled_rows[] = {
+    {"always", NULL, NULL, false, BP_ALWAYS, BP_ALWAYS},
+    {"one", "b", NULL, false, 2, 2},
+    {"inside", "b", "c", false, 2, 3},
+    {"into_outer", "pre", "a", false, 0, 4},
+    {"into_inner", "pre", "b", false, 0, 4},
+    {"outer_into_inner", "a", "b", false, 1, 3},
+    {"out_of_inner", "c", "d", false, 3, 4},
+    {"out_of_all", "c", "post", false, 3, 5},
+    {"carried_inner", "c", "c", true, 2, 3},
+    {"carried_outer", "d", "d", true, 1, 4},
+    {"carried_across", "a", "b", true, 1, 4},
+};
+enum { N_SETTLED = sizeof settled_rows / sizeof settled_rows[0] };
+
+/* LOAD of the table above, four bytes a row. */
+static uint64_t most_settled_alive(void)
+{
+    uint64_t most = 0;
+    for (uint32_t p = 0; p < 6; p++) {
+        uint64_t live = 0;
+        for (size_t i = 0; i < N_SETTLED; i++) {
+            bool is_live =
+                settled_rows[i].from == BP_ALWAYS ||
+                (settled_rows[i].from <= p && p <= settled_rows[i].to);
+            live += is_live ? 4 : 0;
+        }
+        most = live > most ? live : most;
+    }
+    return most;
+}
+
 static void settles_lifetimes(void)
 {
     fixture it;
@@ -232,51 +269,24 @@ static void settles_lifetimes(void)
                  &it.error);
     CHECK_STATUS(make_loop(&it, f, "a", "d"), BP_OK, &it.error);
     CHECK_STATUS(make_loop(&it, f, "b", "c"), BP_OK, &it.error);
-    static const struct {
-        const char *name, *first, *last;
-        bool is_carried;
-        uint32_t from, to;
-    } rows[] = {
-        {"always", NULL, NULL, false, BP_ALWAYS, BP_ALWAYS},
-        {"one", "b", NULL, false, 2, 2},
-        {"inside", "b", "c", false, 2, 3},
-        {"into_outer", "pre", "a", false, 0, 4},
-        {"into_inner", "pre", "b", false, 0, 4},
-        {"outer_into_inner", "a", "b", false, 1, 3},
-        {"out_of_inner", "c", "d", false, 3, 4},
-        {"out_of_all", "c", "post", false, 3, 5},
-        {"carried_inner", "c", "c", true, 2, 3},
-        {"carried_outer", "d", "d", true, 1, 4},
-        {"carried_across", "a", "b", true, 1, 4},
-    };
-    enum { N = sizeof rows / sizeof rows[0] };
-    for (size_t i = 0; i < N; i++) {
+    for (size_t i = 0; i < N_SETTLED; i++) {
         bp_status status =
-            rows[i].is_carried
-                ? declare_carried(&it, f, rows[i].name, 1, rows[i].first,
-                                  rows[i].last)
-                : declare_live(&it, f, rows[i].name, 1, BP_SHARED,
-                               rows[i].first, rows[i].last);
+            settled_rows[i].is_carried
+                ? declare_carried(&it, f, settled_rows[i].name, 1,
+                                  settled_rows[i].first, settled_rows[i].last)
+                : declare_live(&it, f, settled_rows[i].name, 1, BP_SHARED,
+                               settled_rows[i].first, settled_rows[i].last);
         CHECK_STATUS(status, BP_OK, &it.error);
     }
     bp_layout *layout = layout_of(&it, f);
     CHECK(layout != NULL);
-    for (size_t i = 0; i < N; i++) {
-        CHECK(lives(layout, rows[i].name, rows[i].from, rows[i].to));
-        CHECK(bp_layout_find(layout, rows[i].name)->is_carried ==
-              rows[i].is_carried);
+    for (size_t i = 0; i < N_SETTLED; i++) {
+        CHECK(lives(layout, settled_rows[i].name, settled_rows[i].from,
+                    settled_rows[i].to));
+        CHECK(bp_layout_find(layout, settled_rows[i].name)->is_carried ==
+              settled_rows[i].is_carried);
     }
-    /* LOAD: in phase b lives all but out_of_inner, out_of_all; by hand. */
-    uint64_t most = 0;
-    for (uint32_t p = 0; p < 6; p++) {
-        uint64_t live = 0;
-        for (size_t i = 0; i < N; i++) {
-            bool is_live = rows[i].from == BP_ALWAYS ||
-                           (rows[i].from <= p && p <= rows[i].to);
-            live += is_live ? 4 : 0;
-        }
-        most = live > most ? live : most;
-    }
+    uint64_t most = most_settled_alive();
     const bp_region *region = bp_layout_get_region(layout, BP_SHARED);
     CHECK_U64(region->load, most);
     CHECK(region->lower_bound >= most);
