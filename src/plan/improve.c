@@ -30,7 +30,7 @@ typedef struct racing {
     bp__sections sections;
     uint64_t *best, *trial; /* offsets */
     uint64_t *bounds;       /* by part */
-    uint64_t floor;         /* height that buffers never alive make */
+    uint64_t floor;         /* height that pins and buffers never alive make */
     bool has_plan;
     bp_plan_result result;
 } racing;
@@ -43,7 +43,7 @@ static uint64_t height_of(const racing *race, const uint64_t *offsets)
     uint64_t height = 0;
     for (size_t i = 0; i < request->n; i++) {
         uint64_t end = offsets[i] + request->sizes[i];
-        height = end > height ? end : height;
+        height = request->sizes[i] != 0 && end > height ? end : height;
     }
     return height;
 }
@@ -93,7 +93,8 @@ static void place_idle(racing *race)
         uint64_t offset = is_pinned ? (uint64_t)request->pins[i] : 0;
         race->best[i] = offset;
         race->trial[i] = offset;
-        if (is_pinned || !bp__plan_is_ever_live(request, i)) {
+        if (request->sizes[i] != 0 &&
+            (is_pinned || !bp__plan_is_ever_live(request, i))) {
             uint64_t end = offset + request->sizes[i];
             race->floor = end > race->floor ? end : race->floor;
         }
@@ -339,6 +340,9 @@ static bool is_padded_sum_small(const bp_plan_request *request)
     uint64_t sum = 0;
     for (size_t i = 0; i < request->n; i++) {
         uint64_t padded = request->sizes[i];
+        if (padded == 0) {
+            continue; /* lies where it lies */
+        }
         if (bp__plan_is_pinned(request, i)) {
             padded += (uint64_t)request->pins[i]; /* checked with the pins */
         }

@@ -95,7 +95,7 @@ static uint64_t optimum(const problem *p)
             o.is_placed[i] = true;
             o.offsets[i] = is_pinned ? (uint64_t)p->pins[i] : 0;
             uint64_t end = o.offsets[i] + p->sizes[i];
-            height = end > height ? end : height;
+            height = p->sizes[i] != 0 && end > height ? end : height;
         }
     }
     try_orders(&o, height);
@@ -156,7 +156,7 @@ static void check_plan(const problem *p, const uint64_t *offsets,
             CHECK(!do_clash(p, offsets, i, k));
         }
         uint64_t end = offsets[i] + p->sizes[i];
-        height = end > height ? end : height;
+        height = p->sizes[i] != 0 && end > height ? end : height;
     }
     CHECK_U64(result->height, height);
     CHECK(result->load <= result->lower_bound);
@@ -471,6 +471,43 @@ static void plans_are_the_same_everywhere(void)
     CHECK_U64(digest, UINT64_C(3041515767743173880));
 }
 
+/* ---- edges ------------------------------------------------------------- */
+
+/* A pin says where a buffer without bytes lies, and nothing else: not even at
+ * the end of what a pin can say does it raise a height or spoil a sum. */
+static void pins_without_bytes_raise_nothing(void)
+{
+    static const int64_t places[] = {0, 48, INT64_MAX - 15};
+    for (size_t k = 0; k < 3; k++) {
+        for (int mode = BP_PLAN_AUTO; mode < BP_N_PLAN_MODES; mode++) {
+            problem p = {.n = 3,
+                         .sizes = {8, 0, 4},
+                         .aligns = {4, 16, 4},
+                         .first = {0, 0, 1},
+                         .last = {2, 9, 3},
+                         .pins = {-1, places[k], -1},
+                         .has_pins = true};
+            bp_plan_request request = request_of(&p, (bp_plan_mode)mode);
+            if (mode == BP_PLAN_SEQUENTIAL || mode == BP_PLAN_PACKED) {
+                continue;
+            }
+            uint64_t offsets[MAX_N];
+            bp_plan_result result;
+            run(&p, &request, offsets, &result);
+            CHECK_PASSED();
+            CHECK_U64(offsets[1], (uint64_t)places[k]);
+            CHECK_U64(result.height, 12);
+            CHECK_U64(result.lower_bound, 12);
+            CHECK_U64(result.status, BP_PLAN_IS_OPTIMAL);
+            request.has_capacity = true;
+            request.capacity = 12;
+            run(&p, &request, offsets, &result);
+            CHECK_PASSED();
+            CHECK_U64(result.status, BP_PLAN_FEASIBLE);
+        }
+    }
+}
+
 /* ---- refusals ---------------------------------------------------------- */
 
 static void check_refused(const bp_plan_request *request, bp_status want,
@@ -567,6 +604,7 @@ int main(void)
     RUN(registry_shapes_are_proved);
     RUN(tilings_are_proved);
     RUN(plans_are_the_same_everywhere);
+    RUN(pins_without_bytes_raise_nothing);
     RUN(bad_pins_are_refused);
     RUN(sums_near_the_end);
     return finish();

@@ -41,8 +41,7 @@ def check_valid(plan, buffers, pins=None):
         together = min(sizes[i], sizes[j]) > 0 and max(first[i], first[j]) < min(last[i], last[j])
         apart = offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
         assert apart or not together, (i, j)
-    tops = [p for p in pins or [] if p >= 0]  # a pin counts, also one of no bytes
-    assert plan.height == max([model.height(offsets, sizes), *tops])
+    assert plan.height == model.height(offsets, sizes)
     assert plan.load == model.load(sizes, first, last)
     assert plan.load <= plan.lower_bound <= plan.height
     for offset, pin in zip(offsets, [] if pins is None else pins, strict=pins is not None):

@@ -64,7 +64,7 @@ def optimum_with_pins(buffers, pins):
         placed = list(fixed)
         for buffer in order:
             placed.append((lowest(placed, buffer), buffer))
-        top = max((o + b[0] for o, b in placed), default=0)
+        top = model.height([o for o, _ in placed], [b[0] for _, b in placed])
         best = top if best is None else min(best, top)
     return best
 
@@ -91,6 +91,7 @@ def test_the_reference_with_pins_by_hand():
     assert optimum_with_pins(two, [2, -1]) == 10
     assert optimum_with_pins(two, [4, -1]) == 8
     assert optimum_with_pins([(4, 0, 2, 1), (4, 2, 4, 1)], [9, -1]) == 13
+    assert optimum_with_pins([(0, 0, 2, 1), (4, 0, 2, 1)], [9, -1]) == 4
 
 
 @settings(max_examples=150)

@@ -82,7 +82,8 @@ typedef struct bp_plan_request {
 #define BP_PLAN_OPTIMAL_NODES ((uint64_t)1 << 21)
 
 typedef struct bp_plan_result {
-    uint64_t height;      /* largest offset + size, not rounded */
+    uint64_t height;      /* largest offset + size, not rounded, of all buffers
+                             but those of size 0, pinned or not */
     uint64_t load;        /* most bytes alive at once */
     uint64_t lower_bound; /* proven: no plan is lower */
     bp_plan_status status;
