@@ -5,10 +5,6 @@
 #include "plan/order.h"
 #include "plan/search_tree.h"
 
-/* Larger parts are left to the fast plans. */
-#define MAX_ITEMS 8192u
-#define MAX_PAIRS ((uint64_t)1 << 20)
-
 #define N_TARGETS   8u
 #define N_KEYS      4u
 #define RUN_NODES   4u /* nodes of the shortest run, per item */
@@ -379,6 +375,7 @@ static void release(searching *work)
     bp__free_array(alloc, work->keys, n, sizeof(uint64_t));
 }
 
+/* Such parts are left to the fast plans. */
 static bool is_too_large(const bp__sections *sections, const bp__part *part)
 {
     uint64_t n_pairs = 0;
@@ -386,8 +383,8 @@ static bool is_too_large(const bp__sections *sections, const bp__part *part)
         uint32_t id = sections->birth[k];
         n_pairs += sections->last[id] - sections->first[id];
     }
-    return part->last_birth - part->first_birth > MAX_ITEMS ||
-           n_pairs > MAX_PAIRS;
+    return part->last_birth - part->first_birth > BP_PLAN_MAX_SEARCHED ||
+           n_pairs > BP_PLAN_MAX_PAIRS;
 }
 
 bool bp__exact_run(bp__exact *exact)

@@ -508,6 +508,68 @@ static void pins_without_bytes_raise_nothing(void)
     }
 }
 
+/* A stretch with a buffer too many for exact search takes no node; without the
+ * last one it does. No first fit meets the bound here. */
+static void a_stretch_too_large_is_not_searched(void)
+{
+    enum { N = BP_PLAN_MAX_SEARCHED + 1 };
+    static uint64_t sizes[N], aligns[N], offsets[N];
+    for (size_t i = 0; i < N; i++) {
+        sizes[i] = 3 + 2 * (i % 5);
+        aligns[i] = (uint64_t)1 << i % 7;
+    }
+    bp_plan_request request = {.n = N,
+                               .sizes = sizes,
+                               .aligns = aligns,
+                               .mode = BP_PLAN_OPTIMAL,
+                               .node_budget = 100};
+    bp_plan_result result;
+    bp_error error;
+    CHECK_STATUS(bp_plan_run(&request, NULL, offsets, &result, &error), BP_OK,
+                 &error);
+    CHECK_U64(result.status, BP_PLAN_FEASIBLE);
+    CHECK_U64(result.n_nodes, 0);
+    request.n = N - 1;
+    CHECK_STATUS(bp_plan_run(&request, NULL, offsets, &result, &error), BP_OK,
+                 &error);
+    CHECK_U64(result.n_nodes, 100);
+}
+
+/* Likewise by pairs: 700 buffers live through all sections, and each section
+ * has one of its own. 1,495 of them make 701 * 1,495 pairs, below 2^20; one
+ * more is too many. */
+static void a_stretch_of_too_many_pairs_is_not_searched(void)
+{
+    enum { N_LONG = 700, N_SECTIONS = 1495, N = N_LONG + N_SECTIONS + 1 };
+    static uint64_t sizes[N], aligns[N], offsets[N];
+    static int64_t first[N], last[N];
+    for (size_t i = 0; i < N; i++) {
+        bool is_long = i < N_LONG;
+        sizes[i] = 3 + 2 * (i % 5);
+        aligns[i] = (uint64_t)1 << i % 7;
+        first[i] = is_long ? 0 : (int64_t)(i - N_LONG);
+        last[i] = is_long ? N_SECTIONS + 1 : first[i] + 1;
+    }
+    bp_plan_request request = {.sizes = sizes,
+                               .aligns = aligns,
+                               .first = first,
+                               .last = last,
+                               .mode = BP_PLAN_OPTIMAL,
+                               .node_budget = 100};
+    bp_plan_result result;
+    bp_error error;
+    for (size_t more = 0; more < 2; more++) {
+        request.n = N - 1 + more;
+        for (size_t i = 0; i < N_LONG; i++) {
+            last[i] = (int64_t)(N_SECTIONS + more);
+        }
+        CHECK_STATUS(bp_plan_run(&request, NULL, offsets, &result, &error),
+                     BP_OK, &error);
+        CHECK_U64(result.status, BP_PLAN_FEASIBLE);
+        CHECK_U64(result.n_nodes, more == 0 ? 100 : 0);
+    }
+}
+
 /* ---- refusals ---------------------------------------------------------- */
 
 static void check_refused(const bp_plan_request *request, bp_status want,
@@ -605,6 +667,8 @@ int main(void)
     RUN(tilings_are_proved);
     RUN(plans_are_the_same_everywhere);
     RUN(pins_without_bytes_raise_nothing);
+    RUN(a_stretch_too_large_is_not_searched);
+    RUN(a_stretch_of_too_many_pairs_is_not_searched);
     RUN(bad_pins_are_refused);
     RUN(sums_near_the_end);
     return finish();

@@ -25,7 +25,8 @@ typedef enum bp_plan_mode {
                            declaration order */
     BP_PLAN_FAST,       /* the best of several first fits; O(n log n) for many
                            buffers */
-    BP_PLAN_OPTIMAL,    /* fast, then exact search */
+    BP_PLAN_OPTIMAL,    /* fast, then exact search, up to BP_PLAN_MAX_SEARCHED
+                           and BP_PLAN_MAX_PAIRS */
     BP_N_PLAN_MODES
 } bp_plan_mode;
 
@@ -80,6 +81,15 @@ typedef struct bp_plan_request {
  * because each node costs more. */
 #define BP_PLAN_AUTO_NODES    ((uint64_t)1 << 14)
 #define BP_PLAN_OPTIMAL_NODES ((uint64_t)1 << 21)
+
+/* Exact search (modes auto and optimal) takes a stretch of time, from a moment
+ * at which nothing is alive to the next, if it has at most so many buffers and
+ * so many pairs of a buffer and a section that it is alive in; a section begins
+ * where something is born after something has died. A larger stretch stays
+ * where first fit put it, whatever the budget and without a node; the status
+ * says how good that is. */
+#define BP_PLAN_MAX_SEARCHED ((uint32_t)8192)
+#define BP_PLAN_MAX_PAIRS    ((uint64_t)1 << 20)
 
 typedef struct bp_plan_result {
     uint64_t height;      /* largest offset + size, not rounded, of all buffers
