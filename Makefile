@@ -6,7 +6,7 @@
 #   make check       formatting, lints, types, house rules
 #   make bench       registry and planner beside their peers, and instruction counts
 #   make sanitize    C tests under ASan+UBSan and under TSan
-#   make fuzz        libFuzzer on registry operations (Clang; FUZZ_SECONDS=60)
+#   make fuzz        libFuzzer on the registry and the planner (Clang; FUZZ_SECONDS=60 each)
 #   make docs        docs/_build/html
 #   make test-gpu    tests that need a CUDA device
 #   make bench-gpu   benchmarks that need one
@@ -145,10 +145,10 @@ fuzz: $(STAMPS)/build-needs
 	cmake --build build/c/fuzz -j $(JOBS)
 	@for fuzzer in build/c/fuzz/tests/fuzz/fuzz_*; do \
 	    test -f $$fuzzer && test -x $$fuzzer || continue; \
-	    found=build/corpus/$$(basename $$fuzzer); mkdir -p $$found; \
+	    name=$$(basename $$fuzzer); found=build/corpus/$$name; mkdir -p $$found; \
 	    echo "$$fuzzer for $(FUZZ_SECONDS) s"; \
 	    $$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/ \
-	        $$found tests/fuzz/corpus || exit 1; \
+	        $$found tests/fuzz/corpus/$${name#fuzz_} || exit 1; \
 	done
 
 bench: $(STAMPS)/with-bench

@@ -242,6 +242,32 @@ static bool is_settled(const searching *work)
            (work->exact->is_decision && work->low > work->base);
 }
 
+/* A limit that is refuted without a node is often one of very many, all below a
+ * pin say: bisect for the lowest that is not. False: no memory. */
+static bool skip_hopeless(searching *work)
+{
+    uint64_t open = work->high;
+    while (work->low < open) {
+        uint64_t limit = work->low + (open - work->low) / 2;
+        if (bp__state_start(&work->state, limit)) {
+            open = limit;
+        } else if (work->state.is_out_of_memory) {
+            return false;
+        } else {
+            work->low = limit + 1;
+        }
+    }
+    return true;
+}
+
+static bp__outcome raise_low(searching *work, uint64_t limit, bool is_free)
+{
+    work->low = limit + 1;
+    bool is_done = !is_free || is_settled(work) || skip_hopeless(work);
+    work->exact->lower_bound = work->low * work->unit;
+    return is_done ? BP__REFUTED : BP__FAILED;
+}
+
 /* Runs towards one target until its slice is used up. True: the bounds moved,
  * or nothing more can be done. */
 static bool try_target(searching *work, uint64_t limit, uint64_t slice,
@@ -250,14 +276,14 @@ static bool try_target(searching *work, uint64_t limit, uint64_t slice,
     aim *target = find_target(work, limit);
     uint64_t stop_at = work->tree.n_nodes + slice;
     while (work->tree.n_nodes < stop_at && nodes_left(work) > 0) {
+        uint64_t used = work->tree.n_nodes;
         *outcome = run_once(work, target, nodes_left(work));
         if (*outcome == BP__SOLVED) {
             keep_solution(work);
             return true;
         }
         if (*outcome == BP__REFUTED) {
-            work->low = limit + 1;
-            work->exact->lower_bound = work->low * work->unit;
+            *outcome = raise_low(work, limit, work->tree.n_nodes == used);
             return true;
         }
         if (*outcome == BP__FAILED || work->tree.is_interrupted) {

@@ -508,6 +508,35 @@ static void pins_without_bytes_raise_nothing(void)
     }
 }
 
+/* The large buffer does not fit below the pin, and no height below the best is
+ * worth a node; but there are 2^56 of them. */
+static void heights_without_hope_are_skipped(void)
+{
+    const uint64_t large = (uint64_t)1 << 57, half = (uint64_t)1 << 56;
+    problem p = {.n = 2,
+                 .sizes = {large, 1},
+                 .aligns = {1, 1},
+                 .first = {0, 0},
+                 .last = {1, 1},
+                 .pins = {-1, (int64_t)half},
+                 .has_pins = true};
+    bp_plan_request request = request_of(&p, BP_PLAN_OPTIMAL);
+    uint64_t offsets[MAX_N];
+    bp_plan_result result;
+    run(&p, &request, offsets, &result);
+    CHECK_PASSED();
+    CHECK_U64(result.load, large + 1);
+    CHECK_U64(result.height, large + half + 1);
+    CHECK_U64(result.lower_bound, large + half + 1);
+    CHECK_U64(result.status, BP_PLAN_IS_OPTIMAL);
+    CHECK_U64(result.n_nodes, 0);
+    request.has_capacity = true;
+    request.capacity = large + half;
+    run(&p, &request, offsets, &result);
+    CHECK_PASSED();
+    CHECK_U64(result.status, BP_PLAN_INFEASIBLE);
+}
+
 /* A stretch with a buffer too many for exact search takes no node; without the
  * last one it does. No first fit meets the bound here. */
 static void a_stretch_too_large_is_not_searched(void)
@@ -667,6 +696,7 @@ int main(void)
     RUN(tilings_are_proved);
     RUN(plans_are_the_same_everywhere);
     RUN(pins_without_bytes_raise_nothing);
+    RUN(heights_without_hope_are_skipped);
     RUN(a_stretch_too_large_is_not_searched);
     RUN(a_stretch_of_too_many_pairs_is_not_searched);
     RUN(bad_pins_are_refused);
