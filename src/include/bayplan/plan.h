@@ -108,7 +108,7 @@ typedef struct bp_plan_result {
  * never raises the height.
  * Errors: BAD_VALUE (first > last, only one of first and last, an alignment
  * that is no power of two or above 2^32), TOO_LARGE (sums beyond 2^64 - 1),
- * NOT_YET, NO_MEMORY. Nothing is written to the outputs on failure. `alloc`
+ * NO_MEMORY. Nothing is written to the outputs on failure. `alloc`
  * (NULL: the default one) gives scratch memory, returned before the call ends;
  * without lifetimes, and for up to 64 buffers, none is asked for. */
 BP_API BP_MUST_USE bp_status bp_plan_run(const bp_plan_request *request,

@@ -312,7 +312,7 @@ BP_API BP_MUST_USE bp_status bp_registry_version(bp_registry *registry,
                                                  bp_factory factory,
                                                  uint64_t *out,
                                                  bp_error *error);
-/* Forget the snapshot; the next read plans afresh. No version changes. */
+/* Forget the snapshot; the next read builds it anew. No version changes. */
 BP_API BP_MUST_USE bp_status bp_registry_invalidate(bp_registry *registry,
                                                     bp_factory factory,
                                                     bp_error *error);
