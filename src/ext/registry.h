@@ -83,6 +83,27 @@ int bpx_to_live(bpx_state *st, PyObject *object, const char **first,
     PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t n_args,   \
                    PyObject *kwnames)
 
+/* registry_call.c: the two shapes that several methods share. */
+
+/* One core call about a factory, which answers nothing. */
+typedef struct bpx_factory_call {
+    bpx_signature signature; /* the factory alone */
+    bp_status (*function)(bp_registry *core, bp_factory factory,
+                          bp_error *error);
+    bool must_be_known; /* else an unknown factory is left alone */
+} bpx_factory_call;
+
+PyObject *bpx_registry_call(PyObject *self, const bpx_factory_call *call,
+                            PyObject *const *args, Py_ssize_t n_args,
+                            PyObject *kwnames);
+/* A dict that `make` fills from the entries of a factory; an empty one for an
+ * unknown factory. `signature` is the factory alone. */
+PyObject *bpx_registry_read(PyObject *self, const bpx_signature *signature,
+                            PyObject *(*make)(const bpx_registry *self,
+                                              const bp_entries *entries),
+                            PyObject *const *args, Py_ssize_t n_args,
+                            PyObject *kwnames);
+
 /* registry_buffers.c */
 BPX_FAST_METHOD(bpx_registry_register);
 BPX_FAST_METHOD(bpx_registry_unregister);

@@ -241,27 +241,14 @@ PyObject *bpx_registry_unregister(PyObject *object, PyObject *const *args,
     Py_RETURN_NONE;
 }
 
-PyObject *bpx_registry_unregister_all(PyObject *object, PyObject *const *args,
+PyObject *bpx_registry_unregister_all(PyObject *self, PyObject *const *args,
                                       Py_ssize_t n_args, PyObject *kwnames)
 {
-    static const bpx_signature signature = {
-        "unregister_all", 1, 1, 1, {BPX_factory}};
-    bpx_registry *self = (bpx_registry *)object;
-    bpx_state *st = bpx_registry_state(self);
-    PyObject *given[1];
-    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0) {
-        return NULL;
-    }
-    bpx_owner *owner = bpx_owner_find(self, given[0]);
-    if (owner == NULL) {
-        return bpx_raise_unknown_factory(self, given[0]);
-    }
-    bp_error error = {.status = BP_OK};
-    if (bp_registry_unregister_all(self->core, owner->factory, &error) !=
-        BP_OK) {
-        return bpx_raise(st, &error);
-    }
-    Py_RETURN_NONE;
+    static const bpx_factory_call call = {
+        {"unregister_all", 1, 1, 1, {BPX_factory}},
+        bp_registry_unregister_all,
+        true};
+    return bpx_registry_call(self, &call, args, n_args, kwnames);
 }
 
 /* ---- precision --------------------------------------------------------- */

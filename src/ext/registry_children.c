@@ -151,27 +151,10 @@ static PyObject *children_dict(const bpx_registry *self,
     return dict;
 }
 
-PyObject *bpx_registry_children(PyObject *object, PyObject *const *args,
+PyObject *bpx_registry_children(PyObject *self, PyObject *const *args,
                                 Py_ssize_t n_args, PyObject *kwnames)
 {
     static const bpx_signature signature = {"children", 1, 1, 1, {BPX_factory}};
-    bpx_registry *self = (bpx_registry *)object;
-    bpx_state *st = bpx_registry_state(self);
-    PyObject *given[1];
-    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0) {
-        return NULL;
-    }
-    bpx_owner *owner = bpx_owner_find(self, given[0]);
-    if (owner == NULL) {
-        return PyDict_New();
-    }
-    bp_entries entries;
-    bp_error error = {.status = BP_OK};
-    if (bp_registry_copy_entries(self->core, owner->factory, &entries,
-                                 &error) != BP_OK) {
-        return bpx_raise(st, &error);
-    }
-    PyObject *dict = children_dict(self, &entries);
-    bp_entries_free(&entries);
-    return dict;
+    return bpx_registry_read(self, &signature, children_dict, args, n_args,
+                             kwnames);
 }

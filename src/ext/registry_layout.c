@@ -116,25 +116,14 @@ PyObject *bpx_registry_build_layout(PyObject *object, PyObject *const *args,
     return layout;
 }
 
-PyObject *bpx_registry_invalidate_layout(PyObject *object,
-                                         PyObject *const *args,
+PyObject *bpx_registry_invalidate_layout(PyObject *self, PyObject *const *args,
                                          Py_ssize_t n_args, PyObject *kwnames)
 {
-    static const bpx_signature signature = {
-        "invalidate_layout", 1, 1, 1, {BPX_factory}};
-    bpx_registry *self = (bpx_registry *)object;
-    bpx_state *st = bpx_registry_state(self);
-    PyObject *given[1];
-    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0) {
-        return NULL;
-    }
-    bpx_owner *owner = bpx_owner_find(self, given[0]);
-    bp_error error = {.status = BP_OK};
-    if (owner != NULL &&
-        bp_registry_invalidate(self->core, owner->factory, &error) != BP_OK) {
-        return bpx_raise(st, &error);
-    }
-    Py_RETURN_NONE;
+    static const bpx_factory_call call = {
+        {"invalidate_layout", 1, 1, 1, {BPX_factory}},
+        bp_registry_invalidate,
+        false};
+    return bpx_registry_call(self, &call, args, n_args, kwnames);
 }
 
 /* ---- sizes ------------------------------------------------------------- */

@@ -351,8 +351,10 @@ PyObject *bpx_registry_probe(PyObject *object, PyObject *const *args,
 
 /* ---- overrides --------------------------------------------------------- */
 
-static PyObject *overrides_dict(bpx_state *st, const bp_entries *entries)
+static PyObject *overrides_dict(const bpx_registry *self,
+                                const bp_entries *entries)
 {
+    bpx_state *st = bpx_registry_state(self);
     PyObject *dict = PyDict_New();
     for (size_t i = 0; dict != NULL && i < entries->n_entries; i++) {
         const bp_entry *entry = &entries->entries[i];
@@ -370,48 +372,21 @@ static PyObject *overrides_dict(bpx_state *st, const bp_entries *entries)
     return dict;
 }
 
-PyObject *bpx_registry_overrides(PyObject *object, PyObject *const *args,
+PyObject *bpx_registry_overrides(PyObject *self, PyObject *const *args,
                                  Py_ssize_t n_args, PyObject *kwnames)
 {
     static const bpx_signature signature = {
         "overrides", 1, 1, 1, {BPX_factory}};
-    bpx_registry *self = (bpx_registry *)object;
-    bpx_state *st = bpx_registry_state(self);
-    PyObject *given[1];
-    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0) {
-        return NULL;
-    }
-    bpx_owner *owner = bpx_owner_find(self, given[0]);
-    if (owner == NULL) {
-        return PyDict_New();
-    }
-    bp_entries entries;
-    bp_error error = {.status = BP_OK};
-    if (bp_registry_copy_entries(self->core, owner->factory, &entries,
-                                 &error) != BP_OK) {
-        return bpx_raise(st, &error);
-    }
-    PyObject *dict = overrides_dict(st, &entries);
-    bp_entries_free(&entries);
-    return dict;
+    return bpx_registry_read(self, &signature, overrides_dict, args, n_args,
+                             kwnames);
 }
 
-PyObject *bpx_registry_reset_overrides(PyObject *object, PyObject *const *args,
+PyObject *bpx_registry_reset_overrides(PyObject *self, PyObject *const *args,
                                        Py_ssize_t n_args, PyObject *kwnames)
 {
-    static const bpx_signature signature = {
-        "reset_overrides", 1, 1, 1, {BPX_factory}};
-    bpx_registry *self = (bpx_registry *)object;
-    bpx_state *st = bpx_registry_state(self);
-    PyObject *given[1];
-    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0) {
-        return NULL;
-    }
-    bpx_owner *owner = bpx_owner_find(self, given[0]);
-    bp_error error = {.status = BP_OK};
-    if (owner != NULL && bp_registry_reset_overrides(self->core, owner->factory,
-                                                     &error) != BP_OK) {
-        return bpx_raise(st, &error);
-    }
-    Py_RETURN_NONE;
+    static const bpx_factory_call call = {
+        {"reset_overrides", 1, 1, 1, {BPX_factory}},
+        bp_registry_reset_overrides,
+        false};
+    return bpx_registry_call(self, &call, args, n_args, kwnames);
 }
