@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, NamedTuple
@@ -155,8 +153,7 @@ class Ensemble:
         def launch(first: int, end: int) -> None:
             n_blocks = -(-(end - first) // lanes)
             configured = integrate[n_blocks, lanes, 0, bound.dynamic_shared_bytes(lanes)]
-            with long_turns():
-                configured(first, end, *inputs, atol, final, counts)
+            configured(first, end, *inputs, atol, final, counts)
             cuda.synchronize()
 
         if ON_DEVICE:
@@ -173,22 +170,6 @@ class Ensemble:
         seconds = time.perf_counter() - started
         accepted, rejected, outcome = counts.copy_to_host()
         return Results(final.copy_to_host(), accepted, rejected, outcome, seconds)
-
-
-@contextmanager
-def long_turns() -> Iterator[None]:
-    """Let the simulator's lanes run long before they hand the interpreter on.
-
-    They are Python threads, and the simulator's main thread asks them in a busy loop whether
-    they wait at a barrier; at Python's default interval the handing over took up to fifty times
-    as long as the work. A device knows nothing of it.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(before if ON_DEVICE else 0.05)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def block_size(bound: BoundLayout, n_runs: int) -> int:

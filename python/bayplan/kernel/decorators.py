@@ -9,6 +9,9 @@ from typing import Any
 from .cache import refuse_global_layouts, refuse_hidden_layouts
 from .compat import SIMULATED, cuda, jit_parameters
 
+if SIMULATED:
+    from .turns import PatientKernel
+
 __all__ = ["device", "kernel"]
 
 # Options that change how code is compiled, not what it does: without a compiler
@@ -30,16 +33,17 @@ def _options(options: dict[str, Any]) -> dict[str, Any]:
 def _decorate(signature: Any, check: Callable[[Any], None], options: dict[str, Any]) -> Any:
     """Apply cuda.jit, with or without a signature (or being applied to a function)."""
     options = _options(options)
-    if isinstance(signature, types.FunctionType):
-        check(signature)
-        return cuda.jit(**options)(signature)
-    jit = cuda.jit(**options) if signature is None else cuda.jit(signature, **options)
+    is_bare = isinstance(signature, types.FunctionType)
+    jit = cuda.jit(**options) if is_bare or signature is None else cuda.jit(signature, **options)
 
     def wrap(function: Any) -> Any:
         check(function)
-        return jit(function)
+        made = jit(function)
+        if SIMULATED and not options.get("device"):
+            made.__class__ = PatientKernel  # cuda.jit makes no other class of kernel
+        return made
 
-    return wrap
+    return wrap(signature) if is_bare else wrap
 
 
 def device(signature: Any = None, **options: Any) -> Any:
@@ -67,6 +71,9 @@ def device(signature: Any = None, **options: Any) -> Any:
 
 def kernel(signature: Any = None, **options: Any) -> Any:
     """Make a kernel: `cuda.jit`, less what the simulator refuses.
+
+    While a launch runs in the simulator, the interpreter's switch interval is at least
+    0.05 s: its lanes are threads, which at the default spend their time handing over.
 
     Raises
     ------
