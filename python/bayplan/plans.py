@@ -136,9 +136,11 @@ def plan(
         ``"sequential"`` (declaration order) and ``"packed"`` (alignment descending) put one
         buffer after the other, whatever the lifetimes. ``"fast"``: the best of several first
         fits. ``"optimal"``: from there, exact search. ``"auto"``: declaration order if that
-        equals the proven bound, else ``"optimal"`` with a small budget.
+        equals the proven bound, else ``"optimal"`` with a small budget; with a capacity it is
+        ``"optimal"``.
     budget : int, optional
-        Search nodes, at least 1; by default the mode's own.
+        Search nodes, at least 1; by default the mode's own: 16,384 for ``"auto"``, 2,097,152 for
+        ``"optimal"`` and for decisions, less where there are more than 512 buffers.
     capacity : int, optional
         Only decide: is there a plan of at most so many bytes? Not for the simple modes.
     time_limit : float, optional

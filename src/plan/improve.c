@@ -239,8 +239,9 @@ static uint64_t budget_of(const racing *race)
     if (request->node_budget != 0) {
         return request->node_budget;
     }
-    uint64_t n_nodes = request->mode == BP_PLAN_AUTO ? BP_PLAN_AUTO_NODES
-                                                     : BP_PLAN_OPTIMAL_NODES;
+    /* Who asks for a decision waits for it. */
+    bool is_small = request->mode == BP_PLAN_AUTO && !request->has_capacity;
+    uint64_t n_nodes = is_small ? BP_PLAN_AUTO_NODES : BP_PLAN_OPTIMAL_NODES;
     uint32_t n = race->sections.n;
     return n <= FULL_BUDGET_BUFFERS ? n_nodes
                                     : n_nodes * FULL_BUDGET_BUFFERS / n;

@@ -446,6 +446,68 @@ static void tilings_are_proved(void)
     }
 }
 
+/* Eight staggered buffers over eight moments, and two more in each moment that
+ * fill it: load 1000 everywhere, which hardly any plan reaches. */
+static problem filled_problem(uint64_t seed)
+{
+    enum { N_LONG = 8, N_MOMENTS = 8, HEIGHT = 1000 };
+    problem p = {.n = 0};
+    uint64_t live[N_MOMENTS] = {0};
+    while (p.n < N_LONG) {
+        int64_t first = (int64_t)random_below(&seed, N_MOMENTS - 2);
+        int64_t last = first + 2 + (int64_t)random_below(&seed, 4);
+        last = last < N_MOMENTS ? last : N_MOMENTS;
+        uint64_t most = 0, size = 20 + random_below(&seed, 166);
+        for (int64_t t = first; t < last; t++) {
+            most = live[t] > most ? live[t] : most;
+        }
+        if (most + size > HEIGHT - 200) {
+            continue;
+        }
+        for (int64_t t = first; t < last; t++) {
+            live[t] += size;
+        }
+        p.sizes[p.n] = size;
+        p.first[p.n] = first;
+        p.last[p.n++] = last;
+    }
+    for (int64_t t = 0; t < N_MOMENTS; t++) {
+        uint64_t left = HEIGHT - live[t];
+        uint64_t size = left / 4 + random_below(&seed, left / 2);
+        for (int k = 0; k < 2; k++) {
+            p.sizes[p.n] = k == 0 ? size : left - size;
+            p.first[p.n] = t;
+            p.last[p.n++] = t + 1;
+        }
+    }
+    for (size_t i = 0; i < p.n; i++) {
+        p.aligns[i] = 1;
+    }
+    return p;
+}
+
+/* A decision is worth the whole budget in auto too: this one takes more nodes
+ * than auto spends to improve a plan. */
+static void auto_decides_like_optimal(void)
+{
+    problem p = filled_problem(9);
+    uint64_t offsets[2][MAX_N];
+    bp_plan_result results[2];
+    for (size_t k = 0; k < 2; k++) {
+        bp_plan_request request =
+            request_of(&p, k == 0 ? BP_PLAN_AUTO : BP_PLAN_OPTIMAL);
+        request.has_capacity = true;
+        request.capacity = 1000;
+        run(&p, &request, offsets[k], &results[k]);
+        CHECK_PASSED();
+        CHECK_U64(results[k].load, 1000);
+        CHECK_U64(results[k].status, BP_PLAN_INFEASIBLE);
+        CHECK(results[k].n_nodes > BP_PLAN_AUTO_NODES);
+    }
+    CHECK_U64(results[0].n_nodes, results[1].n_nodes);
+    CHECK(memcmp(offsets[0], offsets[1], p.n * sizeof **offsets) == 0);
+}
+
 /* One number for many plans: compilers, optimisation and machines must agree.
  * A change of the algorithm changes it (and BP_PLAN_ALGORITHM). */
 static void plans_are_the_same_everywhere(void)
@@ -694,6 +756,7 @@ int main(void)
     RUN(memory_that_fails_leaves_nothing);
     RUN(registry_shapes_are_proved);
     RUN(tilings_are_proved);
+    RUN(auto_decides_like_optimal);
     RUN(plans_are_the_same_everywhere);
     RUN(pins_without_bytes_raise_nothing);
     RUN(heights_without_hope_are_skipped);

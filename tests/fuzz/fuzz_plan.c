@@ -139,7 +139,8 @@ static void read_request(problem *p)
     request->pins = (form & 64) != 0 ? p->pins : NULL;
     request->has_capacity = (form & 128) != 0;
     request->node_budget = budgets[more % 8];
-    if (request->node_budget == 0 && request->mode == BP_PLAN_OPTIMAL) {
+    if (request->node_budget == 0 &&
+        (request->mode == BP_PLAN_OPTIMAL || request->has_capacity)) {
         request->node_budget = BP_PLAN_AUTO_NODES; /* its own takes long */
     }
     p->n_polls = (more & 8) != 0 ? 1 + next(p) % 8 : 0;

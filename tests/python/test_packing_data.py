@@ -15,6 +15,10 @@ FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "packi
 KNOWN = {
     "A.1048576.csv": (154, 1048576, "4660c0d84de8a0bc"),
     "C.1048576.csv": (203, 1039360, "88a286397f28b21d"),
+    "E.1048576.csv": (215, 1048576, "25b153b783647453"),
+    "G.1048576.csv": (308, 1048576, "60bc03e388349033"),
+    "I.1048576.csv": (374, 1048576, "c3f205cb1a3daa5e"),
+    "K.1048576.csv": (454, 1048576, "0ed830405f662b2c"),
 }
 CAPACITY = 1048576
 
@@ -37,9 +41,10 @@ def instance(request):
     return load, found, [(*row, 1) for row in zip(*columns, strict=True)]
 
 
-def test_fits_the_capacity(instance):
+@pytest.mark.parametrize("mode", ["auto", "optimal"])
+def test_fits_the_capacity(instance, mode):
     load, (sizes, first, last, _), buffers = instance
-    plan = bayplan.plan(sizes, first, last, mode="optimal", capacity=CAPACITY)
+    plan = bayplan.plan(sizes, first, last, mode=mode, capacity=CAPACITY)
     check_valid(plan, buffers)
     assert (plan.status, plan.height <= CAPACITY, plan.load) == ("feasible", True, load)
 

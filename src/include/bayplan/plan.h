@@ -15,11 +15,12 @@ extern "C" {
 #endif
 
 /* Changes whenever the same request may give other offsets. */
-#define BP_PLAN_ALGORITHM 2u
+#define BP_PLAN_ALGORITHM 3u
 
 typedef enum bp_plan_mode {
     BP_PLAN_AUTO,       /* declaration order if it meets the bound, else
-                           optimal with a small budget */
+                           optimal with a small budget; with a capacity:
+                           optimal with its own */
     BP_PLAN_SEQUENTIAL, /* one after the other, in declaration order */
     BP_PLAN_PACKED,     /* one after the other, alignment descending; ties in
                            declaration order */
@@ -78,7 +79,7 @@ typedef struct bp_plan_request {
 } bp_plan_request;
 
 /* The modes' own budgets; they shrink where there are more than 512 buffers,
- * because each node costs more. */
+ * because each node costs more. Auto with a capacity has that of optimal. */
 #define BP_PLAN_AUTO_NODES    ((uint64_t)1 << 14)
 #define BP_PLAN_OPTIMAL_NODES ((uint64_t)1 << 21)
 
