@@ -159,7 +159,7 @@ def plan(
     BufferValueError
         No integer arrays of one length, a negative size, first > last, an alignment that is no
         power of two, a misaligned pin, two pins that overlap in time and address, sums beyond
-        64 bits, more than 2**31 buffers.
+        64 bits (with pins: 62), more than 2**31 buffers.
 
     Notes
     -----

@@ -368,8 +368,13 @@ static bp_plan_status judge(const racing *race)
                                                            : BP_PLAN_FEASIBLE;
 }
 
-static bp_status too_large(bp_error *error)
+static bp_status too_large(const bp_plan_request *request, bp_error *error)
 {
+    if (request->pins != NULL) {
+        return bp_fail(error, BP_TOO_LARGE,
+                       "the sizes with their pins and alignments sum to more "
+                       "than 2^62 bytes");
+    }
     return bp_fail(error, BP_TOO_LARGE,
                    "the sizes with their alignments need more than 2^64 - 1 "
                    "bytes");
@@ -423,7 +428,7 @@ static bp_status run(racing *race, bp_error *error)
     }
     race_simple(race);
     if (!is_padded_sum_small(race->request)) {
-        return race->has_plan ? BP_OK : too_large(error);
+        return race->has_plan ? BP_OK : too_large(race->request, error);
     }
     if (!is_settled(race)) {
         if (!bp__section_bounds(&race->sections, race->model, race->bounds)) {

@@ -108,10 +108,12 @@ typedef struct bp_plan_result {
  * at the cursor rounded *down* to its alignment and does not move it, so it
  * never raises the height.
  * Errors: BAD_VALUE (first > last, only one of first and last, an alignment
- * that is no power of two or above 2^32), TOO_LARGE (sums beyond 2^64 - 1),
- * NO_MEMORY. Nothing is written to the outputs on failure. `alloc`
- * (NULL: the default one) gives scratch memory, returned before the call ends;
- * without lifetimes, and for up to 64 buffers, none is asked for. */
+ * that is no power of two or above 2^32; a pin that is misaligned, below -1 or
+ * over another one), TOO_LARGE (sums of sizes and padding beyond 2^64 - 1, or
+ * with pins, beyond 2^62; more than 2^31 buffers), NO_MEMORY. Nothing is
+ * written to the outputs on failure. `alloc` (NULL: the default one) gives
+ * scratch memory, returned before the call ends; without lifetimes, and for up
+ * to 64 buffers, none is asked for. */
 BP_API BP_MUST_USE bp_status bp_plan_run(const bp_plan_request *request,
                                          const bp_allocator *alloc,
                                          uint64_t *offsets,
