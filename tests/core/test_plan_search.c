@@ -508,6 +508,38 @@ static void auto_decides_like_optimal(void)
     CHECK(memcmp(offsets[0], offsets[1], p.n * sizeof **offsets) == 0);
 }
 
+/* A bound that equals the capacity refutes nothing: with a node less than the
+ * proof takes, the answer is unknown. */
+static void no_decision_before_its_proof(void)
+{
+    problem p = filled_problem(9);
+    bp_plan_request request = request_of(&p, BP_PLAN_OPTIMAL);
+    uint64_t offsets[MAX_N];
+    bp_plan_result result;
+    request.has_capacity = true;
+    request.capacity = 1000;
+    run(&p, &request, offsets, &result);
+    CHECK_PASSED();
+    CHECK_U64(result.status, BP_PLAN_INFEASIBLE);
+    CHECK_U64(result.lower_bound, 1001);
+    uint64_t needed = result.n_nodes;
+    const uint64_t budgets[] = {1, 100, needed / 2, needed - 1, needed};
+    for (size_t k = 0; k < 5; k++) {
+        request.node_budget = budgets[k];
+        run(&p, &request, offsets, &result);
+        CHECK_PASSED();
+        CHECK(result.height > 1000);
+        CHECK_U64(result.n_nodes, budgets[k]);
+        CHECK_U64(result.lower_bound, k < 4 ? 1000 : 1001);
+        CHECK_U64(result.status, k < 4 ? BP_PLAN_UNKNOWN : BP_PLAN_INFEASIBLE);
+    }
+    request.mode = BP_PLAN_FAST;
+    run(&p, &request, offsets, &result);
+    CHECK_PASSED();
+    CHECK_U64(result.status, BP_PLAN_UNKNOWN);
+    CHECK_U64(result.lower_bound, 1000);
+}
+
 /* One number for many plans: compilers, optimisation and machines must agree.
  * A change of the algorithm changes it (and BP_PLAN_ALGORITHM). */
 static void plans_are_the_same_everywhere(void)
@@ -570,6 +602,38 @@ static void pins_without_bytes_raise_nothing(void)
     }
 }
 
+/* The end of a pin is a bound of its own, in every mode and without a node. */
+static void a_high_pin_is_a_bound(void)
+{
+    for (int mode = BP_PLAN_AUTO; mode < BP_N_PLAN_MODES; mode++) {
+        problem p = {.n = 2,
+                     .sizes = {8, 4},
+                     .aligns = {4, 4},
+                     .first = {0, 0},
+                     .last = {2, 2},
+                     .pins = {100, -1},
+                     .has_pins = true};
+        bp_plan_request request = request_of(&p, (bp_plan_mode)mode);
+        if (mode == BP_PLAN_SEQUENTIAL || mode == BP_PLAN_PACKED) {
+            continue;
+        }
+        uint64_t offsets[MAX_N];
+        bp_plan_result result;
+        run(&p, &request, offsets, &result);
+        CHECK_PASSED();
+        CHECK_U64(offsets[1], 0);
+        CHECK_U64(result.load, 12);
+        CHECK_U64(result.height, 108);
+        CHECK_U64(result.lower_bound, 108);
+        CHECK_U64(result.n_nodes, 0);
+        request.has_capacity = true;
+        request.capacity = 107;
+        run(&p, &request, offsets, &result);
+        CHECK_PASSED();
+        CHECK_U64(result.status, BP_PLAN_INFEASIBLE);
+    }
+}
+
 /* The large buffer does not fit below the pin, and no height below the best is
  * worth a node; but there are 2^56 of them. */
 static void heights_without_hope_are_skipped(void)
@@ -626,12 +690,12 @@ static void a_stretch_too_large_is_not_searched(void)
     CHECK_U64(result.n_nodes, 100);
 }
 
-/* Likewise by pairs: 700 buffers live through all sections, and each section
- * has one of its own. 1,495 of them make 701 * 1,495 pairs, below 2^20; one
- * more is too many. */
+/* Likewise by pairs: 1,023 buffers live through all sections, and each section
+ * has one of its own. 1,024 sections make 1,024 * 1,024 pairs, all that is
+ * taken; one more is too many. */
 static void a_stretch_of_too_many_pairs_is_not_searched(void)
 {
-    enum { N_LONG = 700, N_SECTIONS = 1495, N = N_LONG + N_SECTIONS + 1 };
+    enum { N_LONG = 1023, N_SECTIONS = 1024, N = N_LONG + N_SECTIONS + 1 };
     static uint64_t sizes[N], aligns[N], offsets[N];
     static int64_t first[N], last[N];
     for (size_t i = 0; i < N; i++) {
@@ -719,6 +783,37 @@ static void bad_pins_are_refused(void)
                   "2147483649 buffers are more than 2^31");
 }
 
+/* Of five pins the last two overlap. The others touch the last one in time, or
+ * in address from below and from above. */
+static void the_pins_that_overlap_are_named(void)
+{
+    const uint64_t sizes[] = {8, 8, 8, 8, 8};
+    const int64_t first[] = {0, 2, 2, 2, 3}, last[] = {2, 9, 9, 9, 9};
+    int64_t pins[] = {8, 0, 16, 8, 8};
+    bp_plan_request request = {.n = 5,
+                               .sizes = sizes,
+                               .first = first,
+                               .last = last,
+                               .pins = pins,
+                               .mode = BP_PLAN_FAST};
+    check_refused(&request, BP_BAD_VALUE,
+                  "buffers 3 and 4 are alive together and pinned over each "
+                  "other, at 8 and 8");
+    CHECK_PASSED();
+    pins[4] = 24;
+    uint64_t offsets[5];
+    bp_plan_result result;
+    bp_error error;
+    CHECK_STATUS(bp_plan_run(&request, NULL, offsets, &result, &error), BP_OK,
+                 &error);
+    CHECK_U64(result.height, 32);
+    for (int64_t at = 1; at < 24; at++) { /* one byte over, from both sides */
+        pins[4] = at;
+        CHECK_STATUS(bp_plan_run(&request, NULL, offsets, &result, &error),
+                     BP_BAD_VALUE, &error);
+    }
+}
+
 static void sums_near_the_end(void)
 {
     const uint64_t sizes[] = {UINT64_MAX - 9, 4, 5};
@@ -743,8 +838,30 @@ static void sums_near_the_end(void)
     CHECK_U64(result.load, UINT64_MAX - 5);
     request.pins = pins;
     check_refused(&request, BP_TOO_LARGE,
-                  "the sizes with their alignments need more than 2^64 - 1 "
-                  "bytes");
+                  "the sizes with their pins and alignments sum to more than "
+                  "2^62 bytes");
+}
+
+/* Pins count in full: 8 + (2^62 - 8) is the largest sum. */
+static void pins_near_the_end(void)
+{
+    problem p = {.n = 2,
+                 .sizes = {4, 4},
+                 .aligns = {1, 1},
+                 .last = {1, 1},
+                 .pins = {((int64_t)1 << 62) - 8, -1},
+                 .has_pins = true};
+    bp_plan_request request = request_of(&p, BP_PLAN_OPTIMAL);
+    uint64_t offsets[MAX_N];
+    bp_plan_result result;
+    run(&p, &request, offsets, &result);
+    CHECK_PASSED();
+    CHECK_U64(result.height, ((uint64_t)1 << 62) - 4);
+    CHECK_U64(result.status, BP_PLAN_IS_OPTIMAL);
+    p.pins[0]++;
+    check_refused(&request, BP_TOO_LARGE,
+                  "the sizes with their pins and alignments sum to more than "
+                  "2^62 bytes");
 }
 
 int main(void)
@@ -757,12 +874,16 @@ int main(void)
     RUN(registry_shapes_are_proved);
     RUN(tilings_are_proved);
     RUN(auto_decides_like_optimal);
+    RUN(no_decision_before_its_proof);
     RUN(plans_are_the_same_everywhere);
     RUN(pins_without_bytes_raise_nothing);
+    RUN(a_high_pin_is_a_bound);
     RUN(heights_without_hope_are_skipped);
     RUN(a_stretch_too_large_is_not_searched);
     RUN(a_stretch_of_too_many_pairs_is_not_searched);
     RUN(bad_pins_are_refused);
+    RUN(the_pins_that_overlap_are_named);
     RUN(sums_near_the_end);
+    RUN(pins_near_the_end);
     return finish();
 }
