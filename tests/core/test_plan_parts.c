@@ -452,6 +452,14 @@ static void check_state(const bp__state *state)
             CHECK(state->least[i] >= state->floor[s]);
             CHECK_U64(state->least[i] % item->align, 0);
         }
+        for (uint32_t p = 0; p < model->n_pins; p++) {
+            const bp__pin *pin = &model->pins[p];
+            if (pin->first <= s && s < pin->last) {
+                bool is_above = pin->low > state->floor[s];
+                total += is_above ? pin->high - pin->low : 0;
+                CHECK(is_above || pin->high <= state->floor[s]);
+            }
+        }
         CHECK_U64(state->total[s], total);
         CHECK_U64(state->n_active[s], n_active);
         CHECK_U64(state->crossing[s], n_crossing);
@@ -524,10 +532,15 @@ static void the_trail_takes_everything_back(void)
         bp__item items[64];
         uint32_t n_sections = 1 + (uint32_t)random_below(&seed, 9);
         uint32_t n = random_items(items, n_sections, &seed);
+        bp__pin pins[2] = {{.low = 2, .high = 5, .first = 0, .last = 1},
+                           {.low = 7, .high = 11, .first = 0, .last = 1}};
+        pins[0].last = n_sections;
+        pins[1].first = n_sections / 2;
+        pins[1].last = n_sections;
         bp__search_model model;
         bp__state state;
-        CHECK(bp__search_model_init(&model, items, n, NULL, 0, n_sections,
-                                    &alloc));
+        CHECK(bp__search_model_init(&model, items, n, pins, (uint32_t)round % 3,
+                                    n_sections, &alloc));
         CHECK(bp__state_init(&state, &model, &alloc));
         if (n > 0 && bp__state_start(&state, 60)) {
             uint64_t floor[16], least[64];

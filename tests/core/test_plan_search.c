@@ -282,6 +282,46 @@ static problem phases_problem(uint64_t seed, size_t n)
     return p;
 }
 
+/* Eight staggered buffers over eight moments, and two more in each moment that
+ * fill it: load 1000 everywhere, which hardly any plan reaches. */
+static problem filled_problem(uint64_t seed)
+{
+    enum { N_LONG = 8, N_MOMENTS = 8, HEIGHT = 1000 };
+    problem p = {.n = 0};
+    uint64_t live[N_MOMENTS] = {0};
+    while (p.n < N_LONG) {
+        int64_t first = (int64_t)random_below(&seed, N_MOMENTS - 2);
+        int64_t last = first + 2 + (int64_t)random_below(&seed, 4);
+        last = last < N_MOMENTS ? last : N_MOMENTS;
+        uint64_t most = 0, size = 20 + random_below(&seed, 166);
+        for (int64_t t = first; t < last; t++) {
+            most = live[t] > most ? live[t] : most;
+        }
+        if (most + size > HEIGHT - 200) {
+            continue;
+        }
+        for (int64_t t = first; t < last; t++) {
+            live[t] += size;
+        }
+        p.sizes[p.n] = size;
+        p.first[p.n] = first;
+        p.last[p.n++] = last;
+    }
+    for (int64_t t = 0; t < N_MOMENTS; t++) {
+        uint64_t left = HEIGHT - live[t];
+        uint64_t size = left / 4 + random_below(&seed, left / 2);
+        for (int k = 0; k < 2; k++) {
+            p.sizes[p.n] = k == 0 ? size : left - size;
+            p.first[p.n] = t;
+            p.last[p.n++] = t + 1;
+        }
+    }
+    for (size_t i = 0; i < p.n; i++) {
+        p.aligns[i] = 1;
+    }
+    return p;
+}
+
 static void a_cut_at_every_node(void)
 {
     for (uint64_t seed = 1; seed < 40; seed++) {
@@ -375,6 +415,34 @@ static void a_poll_stops_the_search(void)
     CHECK(result.n_nodes >= polling.n_nodes);
 }
 
+/* Two stretches that no search finishes; what is told is about both. */
+static void a_poll_sees_the_whole(void)
+{
+    problem p = filled_problem(9);
+    problem other = filled_problem(12);
+    for (size_t i = 0; i < other.n; i++) {
+        p.sizes[p.n] = other.sizes[i];
+        p.aligns[p.n] = 1;
+        p.first[p.n] = other.first[i] + 100;
+        p.last[p.n++] = other.last[i] + 100;
+    }
+    bp_plan_request request = request_of(&p, BP_PLAN_OPTIMAL);
+    poll_log polling = {.height = UINT64_MAX, .is_orderly = true};
+    uint64_t offsets[MAX_N];
+    bp_plan_result result;
+    request.node_budget = 60000;
+    request.poll = poll_and_stop;
+    request.poll_ctx = &polling;
+    run(&p, &request, offsets, &result);
+    CHECK_PASSED();
+    CHECK_U64(result.n_nodes, 60000);
+    CHECK(polling.n_calls > 40);
+    CHECK(polling.is_orderly);
+    CHECK(!result.is_interrupted);
+    CHECK(polling.height >= result.height);
+    CHECK(polling.lower_bound <= result.lower_bound);
+}
+
 static void memory_that_fails_leaves_nothing(void)
 {
     problem p = phases_problem(3, 40);
@@ -446,46 +514,6 @@ static void tilings_are_proved(void)
     }
 }
 
-/* Eight staggered buffers over eight moments, and two more in each moment that
- * fill it: load 1000 everywhere, which hardly any plan reaches. */
-static problem filled_problem(uint64_t seed)
-{
-    enum { N_LONG = 8, N_MOMENTS = 8, HEIGHT = 1000 };
-    problem p = {.n = 0};
-    uint64_t live[N_MOMENTS] = {0};
-    while (p.n < N_LONG) {
-        int64_t first = (int64_t)random_below(&seed, N_MOMENTS - 2);
-        int64_t last = first + 2 + (int64_t)random_below(&seed, 4);
-        last = last < N_MOMENTS ? last : N_MOMENTS;
-        uint64_t most = 0, size = 20 + random_below(&seed, 166);
-        for (int64_t t = first; t < last; t++) {
-            most = live[t] > most ? live[t] : most;
-        }
-        if (most + size > HEIGHT - 200) {
-            continue;
-        }
-        for (int64_t t = first; t < last; t++) {
-            live[t] += size;
-        }
-        p.sizes[p.n] = size;
-        p.first[p.n] = first;
-        p.last[p.n++] = last;
-    }
-    for (int64_t t = 0; t < N_MOMENTS; t++) {
-        uint64_t left = HEIGHT - live[t];
-        uint64_t size = left / 4 + random_below(&seed, left / 2);
-        for (int k = 0; k < 2; k++) {
-            p.sizes[p.n] = k == 0 ? size : left - size;
-            p.first[p.n] = t;
-            p.last[p.n++] = t + 1;
-        }
-    }
-    for (size_t i = 0; i < p.n; i++) {
-        p.aligns[i] = 1;
-    }
-    return p;
-}
-
 /* A decision is worth the whole budget in auto too: this one takes more nodes
  * than auto spends to improve a plan. */
 static void auto_decides_like_optimal(void)
@@ -550,19 +578,21 @@ static void plans_are_the_same_everywhere(void)
         if (seed % 3 == 0) {
             pin_some(&p, &(uint64_t){seed});
         }
-        bp_plan_request request = request_of(&p, BP_PLAN_OPTIMAL);
-        request.node_budget = 2000;
-        uint64_t offsets[MAX_N];
-        bp_plan_result result;
-        run(&p, &request, offsets, &result);
-        CHECK_PASSED();
-        for (size_t i = 0; i < p.n; i++) {
-            digest = (digest ^ offsets[i]) * UINT64_C(0x100000001b3);
-            digest ^= digest >> 29;
+        for (int mode = BP_PLAN_FAST; mode <= BP_PLAN_OPTIMAL; mode++) {
+            bp_plan_request request = request_of(&p, (bp_plan_mode)mode);
+            request.node_budget = 2000;
+            uint64_t offsets[MAX_N];
+            bp_plan_result result;
+            run(&p, &request, offsets, &result);
+            CHECK_PASSED();
+            for (size_t i = 0; i < p.n; i++) {
+                digest = (digest ^ offsets[i]) * UINT64_C(0x100000001b3);
+                digest ^= digest >> 29;
+            }
+            digest += result.n_nodes * 31 + result.lower_bound;
         }
-        digest += result.n_nodes * 31 + result.lower_bound;
     }
-    CHECK_U64(digest, UINT64_C(3041515767743173880));
+    CHECK_U64(digest, UINT64_C(12926634077208330093));
 }
 
 /* ---- edges ------------------------------------------------------------- */
@@ -688,6 +718,26 @@ static void a_stretch_too_large_is_not_searched(void)
     CHECK_STATUS(bp_plan_run(&request, NULL, offsets, &result, &error), BP_OK,
                  &error);
     CHECK_U64(result.n_nodes, 100);
+}
+
+/* The modes' own budgets shrink beyond 512 buffers. */
+static void many_buffers_have_fewer_nodes(void)
+{
+    enum { N = 1024 };
+    static uint64_t sizes[N], aligns[N], offsets[N];
+    for (size_t i = 0; i < N; i++) {
+        sizes[i] = 3 + 2 * (i % 5);
+        aligns[i] = (uint64_t)1 << i % 7;
+    }
+    for (size_t n = N / 2; n <= N; n += N / 4) {
+        bp_plan_request request = {.n = n, .sizes = sizes, .aligns = aligns};
+        bp_plan_result result;
+        bp_error error;
+        CHECK_STATUS(bp_plan_run(&request, NULL, offsets, &result, &error),
+                     BP_OK, &error);
+        CHECK_U64(result.status, BP_PLAN_FEASIBLE);
+        CHECK_U64(result.n_nodes, BP_PLAN_AUTO_NODES * 512 / n);
+    }
 }
 
 /* Likewise by pairs: 1,023 buffers live through all sections, and each section
@@ -870,6 +920,7 @@ int main(void)
     RUN(a_gap_that_search_must_prove);
     RUN(a_cut_at_every_node);
     RUN(a_poll_stops_the_search);
+    RUN(a_poll_sees_the_whole);
     RUN(memory_that_fails_leaves_nothing);
     RUN(registry_shapes_are_proved);
     RUN(tilings_are_proved);
@@ -880,6 +931,7 @@ int main(void)
     RUN(a_high_pin_is_a_bound);
     RUN(heights_without_hope_are_skipped);
     RUN(a_stretch_too_large_is_not_searched);
+    RUN(many_buffers_have_fewer_nodes);
     RUN(a_stretch_of_too_many_pairs_is_not_searched);
     RUN(bad_pins_are_refused);
     RUN(the_pins_that_overlap_are_named);
