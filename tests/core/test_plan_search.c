@@ -568,6 +568,52 @@ static void no_decision_before_its_proof(void)
     CHECK_U64(result.lower_bound, 1000);
 }
 
+enum { DISJOINT, TOGETHER, NESTED, OF_EQUAL_SIZES, N_SHAPES };
+
+/* Sizes are multiples of the largest alignment. */
+static problem shape_problem(int shape, uint64_t *seed)
+{
+    problem p = {.n = 1 + random_below(seed, 300)};
+    int64_t n = (int64_t)p.n, depth = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t first = i, last = i + 1;
+        if (shape == TOGETHER) {
+            first = -i;
+        } else if (shape == NESTED) { /* each in the one before, or after it */
+            depth = random_below(seed, 4) == 0 ? i : depth;
+            first = 1000 * depth + i;
+            last = 1000 * depth + 2 * n - i;
+        } else if (shape == OF_EQUAL_SIZES) {
+            first = (int64_t)random_below(seed, p.n);
+            last = first + 1 + (int64_t)random_below(seed, 60);
+        }
+        p.sizes[i] = shape == OF_EQUAL_SIZES ? 48 : 16 * random_below(seed, 9);
+        p.aligns[i] = UINT64_C(1) << random_below(seed, 5);
+        p.first[i] = first;
+        p.last[i] = last;
+    }
+    return p;
+}
+
+/* What has an exact rule of its own takes no search, whatever its order. */
+static void easy_shapes_need_no_search(void)
+{
+    uint64_t seed = 33;
+    for (int round = 0; round < 50 * N_SHAPES; round++) {
+        problem p = shape_problem(round % N_SHAPES, &seed);
+        bp_plan_request request = request_of(&p, BP_PLAN_FAST);
+        uint64_t offsets[MAX_N];
+        bp_plan_result result;
+        run(&p, &request, offsets, &result);
+        CHECK_PASSED();
+        CHECK_U64(result.height, result.load);
+        CHECK_U64(result.status, BP_PLAN_IS_OPTIMAL);
+        for (size_t i = 0; i < p.n && round % N_SHAPES == DISJOINT; i++) {
+            CHECK_U64(offsets[i], 0);
+        }
+    }
+}
+
 /* One number for many plans: compilers, optimisation and machines must agree.
  * A change of the algorithm changes it (and BP_PLAN_ALGORITHM). */
 static void plans_are_the_same_everywhere(void)
@@ -926,6 +972,7 @@ int main(void)
     RUN(tilings_are_proved);
     RUN(auto_decides_like_optimal);
     RUN(no_decision_before_its_proof);
+    RUN(easy_shapes_need_no_search);
     RUN(plans_are_the_same_everywhere);
     RUN(pins_without_bytes_raise_nothing);
     RUN(a_high_pin_is_a_bound);
