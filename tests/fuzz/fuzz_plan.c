@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
         }                                                                      \
     } while (0)
 
-enum { MAX_N = 24, MAX_TEXT = 4096 };
+enum { MAX_N = 24, MAX_TEXT = 4096, MAX_FREE = 5 };
 
 typedef struct problem {
     const uint8_t *at;
@@ -124,7 +124,8 @@ static uint64_t capacity(problem *p)
 
 static void read_request(problem *p)
 {
-    static const uint64_t budgets[8] = {1, 2, 3, 40, 300, 1000, 4000, 0};
+    /* Searches are slow in this build, and most of them hardly need nodes. */
+    static const uint64_t budgets[8] = {1, 2, 3, 20, 100, 400, 1500, 0};
     bp_plan_request *request = &p->request;
     unsigned form = next(p), more = next(p);
     request->n = next(p) % (MAX_N + 1);
@@ -139,9 +140,8 @@ static void read_request(problem *p)
     request->pins = (form & 64) != 0 ? p->pins : NULL;
     request->has_capacity = (form & 128) != 0;
     request->node_budget = budgets[more % 8];
-    if (request->node_budget == 0 &&
-        (request->mode == BP_PLAN_OPTIMAL || request->has_capacity)) {
-        request->node_budget = BP_PLAN_AUTO_NODES; /* its own takes long */
+    if (request->node_budget == 0 && request->n > 2 * MAX_FREE) {
+        request->node_budget = 4000; /* their own takes long */
     }
     p->n_polls = (more & 8) != 0 ? 1 + next(p) % 8 : 0;
     p->fail_after = (more & 16) != 0 ? 1 + next(p) % 64 : 0;
@@ -274,6 +274,87 @@ static void require_honest(const bp_plan_request *request,
             request->mode == BP_PLAN_OPTIMAL);
 }
 
+/* ---- an independent optimum -------------------------------------------- */
+
+/* The free buffers in every order, each as low as it goes. */
+typedef struct orders {
+    const problem *p;
+    uint64_t offsets[MAX_N];
+    bool is_placed[MAX_N];
+    uint64_t best;
+} orders;
+
+/* Above every placed buffer in the way, until none is. Sums stay below 2^63,
+ * as is_small says. */
+static uint64_t lowest_place(const orders *o, size_t i)
+{
+    const problem *p = o->p;
+    uint64_t place = 0;
+    bool has_moved = true;
+    while (has_moved) {
+        has_moved = false;
+        for (size_t j = 0; j < p->request.n; j++) {
+            if (j != i && o->is_placed[j] && is_alive_together(p, i, j) &&
+                !is_apart(p, i, place, j, o->offsets[j])) {
+                uint64_t rest = p->aligns[i] - 1;
+                place = (o->offsets[j] + p->sizes[j] + rest) & ~rest;
+                has_moved = true;
+            }
+        }
+    }
+    return place;
+}
+
+static void try_orders(orders *o, uint64_t height) /* depth <= MAX_FREE */
+{
+    const problem *p = o->p;
+    bool is_done = true;
+    for (size_t i = 0; i < p->request.n; i++) {
+        if (o->is_placed[i]) {
+            continue;
+        }
+        is_done = false;
+        o->offsets[i] = lowest_place(o, i);
+        o->is_placed[i] = true;
+        uint64_t end = o->offsets[i] + p->sizes[i];
+        try_orders(o, end > height ? end : height);
+        o->is_placed[i] = false;
+    }
+    if (is_done && height < o->best) {
+        o->best = height;
+    }
+}
+
+/* Where few are free: no bound above the optimum, no height below it, and, with
+ * nodes to spare, no gap between them. */
+static void require_sound(const problem *p, const bp_plan_result *result)
+{
+    orders o = {.p = p, .best = UINT64_MAX};
+    uint64_t height = 0;
+    size_t n_free = 0;
+    for (size_t i = 0; i < p->request.n; i++) {
+        bool is_idle = !is_alive_together(p, i, i);
+        o.is_placed[i] = p->pins[i] >= 0 || is_idle;
+        o.offsets[i] = p->pins[i] >= 0 ? (uint64_t)p->pins[i] : 0;
+        n_free += !o.is_placed[i];
+        if (o.is_placed[i] && p->sizes[i] != 0) {
+            uint64_t end = o.offsets[i] + p->sizes[i];
+            height = end > height ? end : height;
+        }
+    }
+    if (n_free > MAX_FREE || !is_small(p)) {
+        return;
+    }
+    try_orders(&o, height);
+    REQUIRE(result->lower_bound <= o.best);
+    REQUIRE(o.best <= result->height);
+    bool has_searched = p->request.mode == BP_PLAN_OPTIMAL &&
+                        p->request.node_budget == 0 && p->n_polls == 0;
+    REQUIRE(!has_searched || result->status != BP_PLAN_UNKNOWN);
+    REQUIRE(!has_searched || p->request.has_capacity ||
+            result->status == BP_PLAN_IS_OPTIMAL);
+}
+
 /* ---- running ----------------------------------------------------------- */
 
 typedef struct polling {
@@ -388,6 +469,7 @@ static void plan(const uint8_t *data, size_t n_bytes)
         REQUIRE(is_legal(&p));
         require_valid(&p, one.offsets, &one.result);
         require_honest(&p.request, &one.result);
+        require_sound(&p, &one.result);
     } else if (one.status == BP_TOO_LARGE) {
         REQUIRE(!is_small(&p));
     } else {
