@@ -30,6 +30,22 @@ static void columns_in_any_order(void)
     bp_plan_table_fini(&table); /* a zeroed one is a no-op */
 }
 
+static void numbers_at_their_ends(void)
+{
+    bp_plan_table table;
+    CHECK_STATUS(read_text("id,lower,upper,size,alignment,offset\n"
+                           "a,-9223372036854775808,9223372036854775807,"
+                           "9223372036854775807,4294967296,-1\n",
+                           &table),
+                 BP_OK, &error);
+    CHECK_U64(table.n, 1);
+    CHECK(table.first[0] == INT64_MIN && table.last[0] == INT64_MAX);
+    CHECK_U64(table.sizes[0], INT64_MAX);
+    CHECK_U64(table.aligns[0], UINT64_C(1) << 32);
+    CHECK(table.offsets[0] == -1);
+    bp_plan_table_fini(&table);
+}
+
 static void columns_that_are_not_there(void)
 {
     bp_plan_table table;
@@ -59,6 +75,21 @@ static void errors_have_line_and_column(void)
          "bits"},
         {"id,lower,upper,size\n0,3,2,3\n",
          "line 2: the lifetime's upper end is below its lower"},
+        {"id,lower,upper,size,size\n0,1,2,3,4\n",
+         "line 1, column 5: 'size' is there twice"},
+        {"id,lower,upper,size\n0,1:,2,3\n",
+         "line 2, column 2 lower: '1:' is no integer"},
+        {"id,lower,upper,size\n0,1/,2,3\n",
+         "line 2, column 2 lower: '1/' is no integer"},
+        {"id,lower,upper,size\n0,1,-,3\n",
+         "line 2, column 3 upper: '-' is no integer"},
+        {"id,lower,upper,size\n0,1,9223372036854775808,3\n",
+         "line 2, column 3 upper: '9223372036854775808' does not fit 64 bits"},
+        {"id,lower,upper,size,alignment\n0,1,2,3,8589934592\n",
+         "line 2, column 5 alignment: '8589934592' is no power of two up to "
+         "2^32"},
+        {"id,lower,upper,size,offset\n0,1,2,3,-2\n",
+         "line 2, column 5 offset: '-2' is no offset"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bp_plan_table table = {.n = 77};
@@ -185,6 +216,7 @@ static void live_bytes_refuse(void)
 int main(void)
 {
     RUN(columns_in_any_order);
+    RUN(numbers_at_their_ends);
     RUN(columns_that_are_not_there);
     RUN(errors_have_line_and_column);
     RUN(files_cut_anywhere);

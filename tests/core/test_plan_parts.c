@@ -392,6 +392,69 @@ static void fast_plans_are_valid(void)
     }
 }
 
+static uint64_t height_of(const bp_plan_request *request,
+                          const uint64_t *offsets)
+{
+    uint64_t height = 0;
+    for (size_t i = 0; i < request->n; i++) {
+        uint64_t end = offsets[i] + request->sizes[i];
+        height = end > height ? end : height;
+    }
+    return height;
+}
+
+/* The lowest of birth order and so many orders, each fitted by itself. */
+static void check_best(const bp_plan_request *request, int n_orders,
+                       uint64_t min_pairs, uint64_t max_pairs)
+{
+    static uint64_t offsets[2000];
+    bp_allocator alloc = bp_allocator_default();
+    bp__sections sections;
+    uint64_t n_pairs;
+    CHECK(bp__sections_init(&sections, request, &alloc));
+    CHECK(bp__neighbours_count(&sections, &n_pairs));
+    CHECK(n_pairs > min_pairs && n_pairs < max_pairs);
+    CHECK(bp__fit_by_birth(&sections, request, offsets));
+    uint64_t best = height_of(request, offsets), first = best;
+    for (int order = 0; order < n_orders; order++) {
+        CHECK(bp__fit_by_order(&sections, request, (bp__fit_order)order,
+                               offsets));
+        uint64_t height = height_of(request, offsets);
+        best = height < best ? height : best;
+    }
+    bp__sections_fini(&sections);
+    bp_plan_result result;
+    CHECK_STATUS(bp_plan_run(request, NULL, offsets, &result, NULL), BP_OK,
+                 NULL);
+    CHECK(best < first);
+    CHECK_U64(result.height, best);
+}
+
+/* Of 2,000 buffers with few neighbours all orders are tried; with many, one. */
+static void fast_takes_the_best_of_its_fits(void)
+{
+    enum { N = 2000 };
+    static uint64_t sizes[N];
+    static int64_t first[N], last[N];
+    for (uint64_t seed = 1; seed < 9; seed++) {
+        uint64_t state = seed;
+        bool has_many = seed % 2 == 0;
+        for (size_t i = 0; i < N; i++) {
+            sizes[i] = 1 + random_below(&state, 4000);
+            first[i] = (int64_t)random_below(&state, has_many ? 900 : 4000);
+            last[i] = first[i] + 1 + (int64_t)random_below(&state, 500);
+        }
+        bp_plan_request request = {.n = N,
+                                   .sizes = sizes,
+                                   .first = first,
+                                   .last = last,
+                                   .mode = BP_PLAN_FAST};
+        check_best(&request, has_many ? 1 : (int)BP__N_FIT_ORDERS,
+                   has_many ? 1u << 19 : 0, has_many ? 1u << 21 : 1u << 19);
+        CHECK_PASSED();
+    }
+}
+
 static void nested_lifetimes_make_a_stack(void)
 {
     problem p = {.n = 6,
@@ -569,6 +632,7 @@ int main(void)
     RUN(residues_by_hand);
     RUN(residues_never_say_too_much);
     RUN(fast_plans_are_valid);
+    RUN(fast_takes_the_best_of_its_fits);
     RUN(nested_lifetimes_make_a_stack);
     RUN(the_trail_takes_everything_back);
     return finish();
