@@ -89,9 +89,16 @@ static bool next_field(reader *in)
 
 /* ---- complaints -------------------------------------------------------- */
 
-static bp_status refuse_line(reader *in, const char *what)
+static bp_status refuse_lifetime(reader *in, const int64_t *cells)
 {
-    return bp_fail(in->error, BP_BAD_VALUE, "line %zu: %s", in->n_line, what);
+    uint32_t k = 0;
+    while (in->columns[k] != UPPER) {
+        k++;
+    }
+    return bp_fail(in->error, BP_BAD_VALUE,
+                   "line %zu, column %" PRIu32 " upper: %" PRId64
+                   " is below lower, %" PRId64,
+                   in->n_line, k + 1, cells[UPPER], cells[LOWER]);
 }
 
 static bp_status refuse_field(reader *in, const char *name, const char *what)
@@ -226,7 +233,7 @@ static bp_status read_row(reader *in, bp_plan_table *table)
         return refuse_field(in, "", "is one field too many");
     }
     if (cells[LOWER] > cells[UPPER]) {
-        return refuse_line(in, "the lifetime's upper end is below its lower");
+        return refuse_lifetime(in, cells);
     }
     size_t i = table->n++;
     table->sizes[i] = (uint64_t)cells[SIZE];

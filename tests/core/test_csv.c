@@ -74,7 +74,9 @@ static void errors_have_line_and_column(void)
          "line 2, column 2 lower: '-9223372036854775809' does not fit 64 "
          "bits"},
         {"id,lower,upper,size\n0,3,2,3\n",
-         "line 2: the lifetime's upper end is below its lower"},
+         "line 2, column 3 upper: 2 is below lower, 3"},
+        {"upper,id,size,lower\n1,0,2,1\n-6,0,2,-5\n",
+         "line 3, column 1 upper: -6 is below lower, -5"},
         {"id,lower,upper,size,size\n0,1,2,3,4\n",
          "line 1, column 5: 'size' is there twice"},
         {"id,lower,upper,size\n0,1:,2,3\n",
