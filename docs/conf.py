@@ -26,6 +26,13 @@ _FAMILIES = {
     "VALUE": "BufferValueError",
     "STALE": "StaleHandle",
     "NOT_YET": "NotYetError",
+    "BUDGET": "BudgetExceeded",
+    "DEVICE": "DeviceUnavailable",
+    "FAULT": "DeviceFault",
+    "BUSY": "Busy",
+    "EXISTS": "SlotExists",
+    "FORKED": "ForkedProcess",
+    "TIMEOUT": "TimeoutError",
     "BUG": "BayplanError",
 }
 

@@ -12,7 +12,7 @@
 typedef struct exception_row {
     const char *name;  /* "bayplan.X" */
     PyObject **family; /* second base, NULL: none */
-    int bp_family;     /* the status family it serves, -1: none yet */
+    bp_family serves;
     const char *doc;
 } exception_row;
 
@@ -25,6 +25,21 @@ static const char base_doc[] =
     "value : int or None\n    The number that broke a rule.\n"
     "limit : int or None\n    The number it broke.";
 
+static const char budget_doc[] =
+    "A byte budget cannot grant a request, or its device has no memory for "
+    "it.\n\n"
+    "Its text is the report. Every figure is None where it is not known.\n\n"
+    "Attributes\n----------\n"
+    "requested, available, limit, used, reserved : int or None\n"
+    "    Bytes asked for, and the budget's figures at the moment of refusal.\n"
+    "evictable, pinned, in_flight : int or None\n"
+    "    Bytes of slots that could go now, that are pinned, and that the "
+    "device\n"
+    "    may still use.\n"
+    "loaded, total : int or None\n    Slots on the device, and all of them.\n"
+    "evicted : tuple of str\n    Slots that were evicted for this request.\n"
+    "budget : str or None\n    Name of the budget that refused.";
+
 static const exception_row rows[] = {
     {"bayplan.BufferKeyError", &PyExc_KeyError, BP_FAMILY_KEY,
      "No buffer, child, phase or factory of that name."},
@@ -34,17 +49,17 @@ static const exception_row rows[] = {
      "A feature whose place is reserved but which does not exist yet."},
     {"bayplan.StaleHandle", &PyExc_RuntimeError, BP_FAMILY_STALE,
      "The object behind a handle is gone."},
-    {"bayplan.BudgetExceeded", &PyExc_MemoryError, -1,
-     "A byte budget cannot grant a request."},
-    {"bayplan.DeviceUnavailable", &PyExc_RuntimeError, -1,
+    {"bayplan.BudgetExceeded", &PyExc_MemoryError, BP_FAMILY_BUDGET,
+     budget_doc},
+    {"bayplan.DeviceUnavailable", &PyExc_RuntimeError, BP_FAMILY_DEVICE,
      "There is no driver or no device."},
-    {"bayplan.DeviceFault", &PyExc_RuntimeError, -1,
+    {"bayplan.DeviceFault", &PyExc_RuntimeError, BP_FAMILY_FAULT,
      "The device or its driver reported an error."},
-    {"bayplan.Busy", &PyExc_RuntimeError, -1,
+    {"bayplan.Busy", &PyExc_RuntimeError, BP_FAMILY_BUSY,
      "The object is in use and cannot change now."},
-    {"bayplan.SlotExists", &PyExc_ValueError, -1,
+    {"bayplan.SlotExists", &PyExc_ValueError, BP_FAMILY_EXISTS,
      "A slot of that name exists."},
-    {"bayplan.ForkedProcess", &PyExc_RuntimeError, -1,
+    {"bayplan.ForkedProcess", &PyExc_RuntimeError, BP_FAMILY_FORKED,
      "A device object was used in a forked process."},
 };
 
@@ -91,12 +106,26 @@ static int add_family(PyObject *module, bpx_state *st, const exception_row *row)
     if (type == NULL) {
         return -1;
     }
-    if (row->bp_family >= 0) {
-        st->errors[row->bp_family] = type;
-    } else {
-        Py_DECREF(type);
-    }
+    st->errors[row->serves] = type;
     return 0;
+}
+
+/* What BudgetExceeded says of a refusal that gave no figures. */
+static int add_budget_fields(PyObject *type)
+{
+    static const char *const fields[] = {
+        "requested", "available", "used",   "reserved", "evictable",
+        "pinned",    "in_flight", "loaded", "total",    "budget"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (PyObject_SetAttrString(type, fields[i], Py_None) < 0) {
+            return -1;
+        }
+    }
+    PyObject *nothing = PyTuple_New(0);
+    int rc =
+        nothing == NULL ? -1 : PyObject_SetAttrString(type, "evicted", nothing);
+    Py_XDECREF(nothing);
+    return rc;
 }
 
 int bpx_errors_add(PyObject *module)
@@ -115,12 +144,13 @@ int bpx_errors_add(PyObject *module)
     st->errors[BP_FAMILY_BUG] = Py_NewRef(st->base_error);
     st->errors[BP_FAMILY_NONE] = Py_NewRef(st->base_error);
     st->errors[BP_FAMILY_MEMORY] = Py_NewRef(PyExc_MemoryError);
+    st->errors[BP_FAMILY_TIMEOUT] = Py_NewRef(PyExc_TimeoutError);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (add_family(module, st, &rows[i]) < 0) {
             return -1;
         }
     }
-    return 0;
+    return add_budget_fields(st->errors[BP_FAMILY_BUDGET]);
 }
 
 /* Takes over `value`; NULL passes an exception on. */

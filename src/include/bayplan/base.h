@@ -33,6 +33,13 @@ typedef enum bp_family {
     BP_FAMILY_VALUE,   /* BufferValueError */
     BP_FAMILY_STALE,   /* StaleHandle */
     BP_FAMILY_NOT_YET, /* NotYetError */
+    BP_FAMILY_BUDGET,  /* BudgetExceeded */
+    BP_FAMILY_DEVICE,  /* DeviceUnavailable */
+    BP_FAMILY_FAULT,   /* DeviceFault */
+    BP_FAMILY_BUSY,    /* Busy */
+    BP_FAMILY_EXISTS,  /* SlotExists */
+    BP_FAMILY_FORKED,  /* ForkedProcess */
+    BP_FAMILY_TIMEOUT, /* TimeoutError */
     BP_FAMILY_BUG      /* BayplanError: our own mistake */
 } bp_family;
 
@@ -41,6 +48,8 @@ typedef enum bp_family {
     X(OK, "BAY-000", NONE, "no error")                                         \
     X(NO_MEMORY, "BAY-E001", MEMORY, "out of host memory")                     \
     X(INTERNAL, "BAY-E002", BUG, "an invariant of bayplan is broken")          \
+    X(BUDGET_EXCEEDED, "BAY-E003", BUDGET, "GPU memory budget exceeded")       \
+    X(DEVICE_MEMORY, "BAY-E004", BUDGET, "the device is out of memory")        \
     X(NOT_YET, "BAY-E010", NOT_YET, "not yet supported")                       \
     X(UNKNOWN_BUFFER, "BAY-E100", KEY, "no such buffer")                       \
     X(UNKNOWN_FACTORY, "BAY-E101", KEY, "no such factory")                     \
@@ -63,7 +72,17 @@ typedef enum bp_family {
     X(UNEVEN, "BAY-E123", VALUE, "bytes do not divide into elements")          \
     X(BAD_DATA, "BAY-E124", VALUE, "not a packed layout")                      \
     X(BAD_LIFE, "BAY-E125", VALUE, "not usable as a lifetime")                 \
-    X(STALE, "BAY-E130", STALE, "the object behind this handle is gone")
+    X(STALE, "BAY-E130", STALE, "the object behind this handle is gone")       \
+    X(NO_DEVICE, "BAY-E200", DEVICE, "no device answers")                      \
+    X(DEVICE_FAULT, "BAY-E201", FAULT, "the device failed")                    \
+    X(FORKED, "BAY-E202", FORKED, "device objects do not survive a fork")      \
+    X(BUSY, "BAY-E203", BUSY, "in use, so it cannot change now")               \
+    X(SLOT_EXISTS, "BAY-E204", EXISTS, "a slot of that name exists")           \
+    X(UNKNOWN_SLOT, "BAY-E205", KEY, "no such slot")                           \
+    X(CONTENTS_LOST, "BAY-E206", STALE, "the contents were given up")          \
+    X(CLOSED, "BAY-E207", STALE, "closed")                                     \
+    X(TIMED_OUT, "BAY-E208", TIMEOUT, "the time allowed for a wait ran out")   \
+    X(INTERRUPTED, "BAY-E209", BUG, "a wait was interrupted")
 
 typedef enum bp_status {
 #define BP_STATUS_ENUM(name, code, family, text) BP_##name,
@@ -154,6 +173,23 @@ static inline bool bp_round_up(uint64_t x, uint64_t align, uint64_t *out)
 #define BP_MAX_ALIGN 1024u
 #define BP_MAX_NAME  255u
 #define BP_MAX_DIMS  32u
+
+/* How long a call may wait, and who may end the wait early. A call that has to
+ * wait asks `is_interrupted` (nullable) every 50 ms or sooner, with no lock
+ * held, and ends with INTERRUPTED when it answers true. */
+typedef struct bp_wait {
+    uint64_t deadline_ns; /* on bp_monotonic_ns(); 0: refuse at once */
+    bool (*is_interrupted)(void *ctx);
+    void *ctx;
+} bp_wait;
+#define BP_FOR_EVER UINT64_MAX
+
+/* A clock that never goes back. It bounds waits; no decision reads it. */
+BP_API uint64_t bp_monotonic_ns(void);
+
+/* How many forks lie between the process that loaded this library and this one.
+ * What was made at another count belongs to a parent. */
+BP_API uint64_t bp_process_epoch(void);
 
 /* An element type as the core knows it: bytes, alignment and a canonical text
  * that tells two types apart ("<f4"). The text is borrowed. */
