@@ -230,7 +230,7 @@ static size_t drain_locked(bp_log *log, bp__cursor *cursor, bp_record *out,
         (void)bp__key_ref(out[n].kind);
     }
     if (n_left == 0) {
-        cursor->next = log->next_seq; /* what is between, it lets not through */
+        cursor->next = log->next_seq; /* nothing left there matches */
     }
     set_pending(log, cursor, n_left);
     return n;
