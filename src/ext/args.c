@@ -2,6 +2,7 @@
  * plain arguments. */
 #include "ext/ext.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- keywords ---------------------------------------------------------- */
@@ -182,6 +183,33 @@ int bpx_to_float(bpx_state *st, PyObject *object, const char *what, float *out)
         return -1;
     }
     *out = (float)value;
+    return 0;
+}
+
+int bpx_to_seconds(bpx_state *st, PyObject *object, const char *what,
+                   double *out)
+{
+    *out = INFINITY;
+    if (object == Py_None) {
+        return 0;
+    }
+    *out = PyBool_Check(object) ? -1.0 : PyFloat_AsDouble(object);
+    if (PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_TypeError) &&
+            !PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        *out = -1.0;
+    }
+    if (!(*out >= 0.0)) { /* NaN too */
+        bpx_given given;
+        bpx_describe(object, &given);
+        bpx_raise_as(st, BP_BAD_VALUE,
+                     "%s must be a number of seconds >= 0, not %s", what,
+                     given.text);
+        return -1;
+    }
     return 0;
 }
 

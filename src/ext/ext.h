@@ -8,8 +8,9 @@
  * hash, eq, property, __index__, and no allocation of a Python object, which
  * can start the garbage collector).
  * Threads: everything runs under the GIL, which is outside the core's locks.
- * Only planning gives it up (registry_layout.c), while no core lock is held, so
- * no lock of ours is ever held across os.fork().
+ * Planning (registry_layout.c) gives it up while no core lock is held; calls
+ * that move or wait for device memory (device.h) give it up around the core
+ * call, and what they touch is useless in a forked child anyway.
  */
 #ifndef BAYPLAN_EXT_H
 #define BAYPLAN_EXT_H
@@ -101,7 +102,42 @@ void bpx_exception_give(PyObject *exception);
     X(buffer)                                                                  \
     X(value)                                                                   \
     X(limit)                                                                   \
-    X(data)
+    X(data)                                                                    \
+    X(tag)                                                                     \
+    X(n)                                                                       \
+    X(level)                                                                   \
+    X(levels)                                                                  \
+    X(callback)                                                                \
+    X(used)                                                                    \
+    X(cause)                                                                   \
+    X(key)                                                                     \
+    X(kind)                                                                    \
+    X(nbytes)                                                                  \
+    X(kinds)                                                                   \
+    X(keys)                                                                    \
+    X(maxlen)                                                                  \
+    X(max)                                                                     \
+    X(seq)                                                                     \
+    X(timeout)                                                                 \
+    X(pressure)                                                                \
+    X(slot)                                                                    \
+    X(pin)                                                                     \
+    X(priority)                                                                \
+    X(load)                                                                    \
+    X(replace)                                                                 \
+    X(reservation)                                                             \
+    X(missing_ok)                                                              \
+    X(stream)                                                                  \
+    X(write)                                                                   \
+    X(on_shortage)                                                             \
+    X(backend)                                                                 \
+    X(shape)                                                                   \
+    X(out)                                                                     \
+    X(array)                                                                   \
+    X(granularity)                                                             \
+    X(events)                                                                  \
+    X(fail)                                                                    \
+    X(polls)
 
 typedef enum bpx_word {
 #define BPX_WORD_ENUM(word) BPX_##word,
@@ -174,6 +210,30 @@ typedef struct bpx_state {
     PyTypeObject *child_region_type;
     PyTypeObject *plan_type;
     PyTypeObject *hazard_type;
+    PyObject *causes[BP_N_CAUSES]; /* interned, like the next two */
+    PyObject *slot_states[BP_N_SLOT_STATES];
+    PyObject *slot_policies[BP_N_POLICIES];
+    PyObject *pressures[BP_N_PRESSURES]; /* ints, later MemoryPressure's */
+    PyObject *logger;                    /* "bayplan"; NULL until needed */
+    PyTypeObject *tree_type;
+    PyTypeObject *budget_type;
+    PyTypeObject *reservation_type;
+    PyTypeObject *pressure_watch_type;
+    PyTypeObject *log_type;
+    PyTypeObject *subscription_type;
+    PyTypeObject *sim_type;
+    PyTypeObject *sim_stream_type;
+    PyTypeObject *budget_stats_type;
+    PyTypeObject *edge_type;
+    PyTypeObject *evicted_type;
+    PyTypeObject *observation_type;
+    PyTypeObject *slots_type; /* SlotManager; src/ext/slots.h, the next too */
+    PyTypeObject *slot_type;
+    PyTypeObject *slot_class; /* what slots are made as; a subclass */
+    PyTypeObject *slot_use_type;
+    PyTypeObject *slot_view_type;
+    PyTypeObject *slot_stats_type;
+    PyTypeObject *slot_cell_type;
     bpx_dtypes dtypes;
     bpx_ptrmap layouts;       /* bp_layout -> weak reference to its Layout */
     bpx_registry *registries; /* all that are alive, newest first; borrowed */
@@ -241,14 +301,18 @@ int bpx_parse(const bpx_state *st, const bpx_signature *signature,
               PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
               PyObject **out);
 
-/* Converters: 0, or -1 with an exception. None but bpx_to_float runs code of
- * the user on success. `what` names the argument in messages. */
+/* Converters: 0, or -1 with an exception. None but bpx_to_float and
+ * bpx_to_seconds runs code of the user on success. `what` names the argument in
+ * messages. */
 
 /* A Python or NumPy integer in 0..UINT64_MAX; `status` is raised otherwise. */
 int bpx_to_uint64(bpx_state *st, PyObject *object, const char *what,
                   bp_status status, uint64_t *out);
 int bpx_to_bool(bpx_state *st, PyObject *object, const char *what, bool *out);
 int bpx_to_float(bpx_state *st, PyObject *object, const char *what, float *out);
+/* Seconds >= 0; None is INFINITY. May run code of the user (__float__). */
+int bpx_to_seconds(bpx_state *st, PyObject *object, const char *what,
+                   double *out);
 /* UTF-8, borrowed from `object`, without NUL. */
 int bpx_to_text(bpx_state *st, PyObject *object, const char *what,
                 bp_status status, const char **out);
@@ -271,6 +335,12 @@ bool bpx_is_shape(PyObject *object, uint64_t shape[BP_MAX_DIMS],
 /* ---- records.c --------------------------------------------------------- */
 
 int bpx_records_add(PyObject *module);
+/* Make the type of a structseq and put it into the module. */
+int bpx_record_add(PyObject *module, PyStructSequence_Desc *desc,
+                   PyTypeObject **out);
+/* Takes over the n values; if one is NULL, the answer is NULL. */
+PyObject *bpx_record_make(PyTypeObject *type, PyObject *const *values,
+                          Py_ssize_t n);
 /* New references, NULL with an exception. `phases` is the layout's tuple of
  * names. */
 PyObject *bpx_placement_new(bpx_state *st, PyObject *phases,

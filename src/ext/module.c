@@ -1,6 +1,6 @@
 /* module.c - the module bayplan._core: state, start and end. */
 #define BPX_IMPORT_NUMPY
-#include "ext/ext.h"
+#include "ext/device.h"
 
 #include <string.h>
 
@@ -22,6 +22,34 @@ static int intern_hazards(bpx_state *st)
     }
     for (int i = 0; i < BP_N_BARRIERS; i++) {
         if (intern_into(&st->barriers[i], bp_barrier_name((bp_barrier)i)) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int intern_device(bpx_state *st)
+{
+    for (int i = 0; i < BP_N_CAUSES; i++) {
+        if (intern_into(&st->causes[i], bp_cause_name((bp_cause)i)) < 0) {
+            return -1;
+        }
+    }
+    for (int i = 0; i < BP_N_SLOT_STATES; i++) {
+        if (intern_into(&st->slot_states[i],
+                        bp_slot_state_name((bp_slot_state)i)) < 0) {
+            return -1;
+        }
+    }
+    for (int i = 0; i < BP_N_POLICIES; i++) {
+        if (intern_into(&st->slot_policies[i], bp_policy_name((bp_policy)i)) <
+            0) {
+            return -1;
+        }
+    }
+    for (int i = 0; i < BP_N_PRESSURES; i++) {
+        st->pressures[i] = PyLong_FromLong(i);
+        if (st->pressures[i] == NULL) {
             return -1;
         }
     }
@@ -58,7 +86,7 @@ static int intern_words(bpx_state *st)
             return -1;
         }
     }
-    return intern_hazards(st);
+    return intern_hazards(st) < 0 ? -1 : intern_device(st);
 }
 
 /* ---- functions --------------------------------------------------------- */
@@ -82,14 +110,28 @@ static PyObject *set_classes(PyObject *module, PyObject *const *args,
                              Py_ssize_t n_args, PyObject *kwnames)
 {
     static const bpx_signature signature = {
-        "_set_classes", 2, 0, 0, {BPX_layout, BPX_bound}};
+        "_set_classes",
+        4,
+        0,
+        0,
+        {BPX_layout, BPX_bound, BPX_slot, BPX_pressure}};
     bpx_state *st = bpx_state_of(module);
-    PyObject *given[2];
+    PyObject *given[4];
     if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0 ||
         set_class(given[0], st->layout_type, &st->layout_class) < 0 ||
-        set_class(given[1], st->bound_type, &st->bound_class) < 0) {
+        set_class(given[1], st->bound_type, &st->bound_class) < 0 ||
+        set_class(given[2], st->slot_type, &st->slot_class) < 0 ||
+        (given[3] != NULL && bpx_set_pressures(st, given[3]) < 0)) {
         return NULL;
     }
+    Py_RETURN_NONE;
+}
+
+/* What runs at exit, before anything is torn down. */
+static PyObject *exit_runtime(PyObject *Py_UNUSED(module),
+                              PyObject *Py_UNUSED(unused))
+{
+    bp_runtime_exit();
     Py_RETURN_NONE;
 }
 
@@ -139,9 +181,22 @@ PyDoc_STRVAR(
     "The bound layout that pickling turned into `data`.\n\n"
     "Raises\n------\n"
     "BufferValueError\n    `data` is nothing that pickling one gives.");
-PyDoc_STRVAR(set_classes_doc,
-             "_set_classes($module, /, *, layout=None, bound=None)\n--\n\n"
-             "Say which subclasses of Layout and BoundLayout to make.");
+PyDoc_STRVAR(
+    set_classes_doc,
+    "_set_classes($module, /, *, layout=None, bound=None, slot=None,\n"
+    "             pressure=None)\n--\n\n"
+    "Say which subclasses of Layout, BoundLayout and Slot to make, and\n"
+    "which enum has the levels of pressure.");
+PyDoc_STRVAR(
+    pressure_of_doc,
+    "_pressure_of($module, /, used, limit, levels=(50, 80, 95))\n--\n\n"
+    "The pressure of `used` bytes of `limit`, exact in integers.");
+PyDoc_STRVAR(probe_driver_doc,
+             "_probe_driver($module, /)\n--\n\n"
+             "Raise DeviceUnavailable, naming what was tried, unless a CUDA\n"
+             "device answers.");
+PyDoc_STRVAR(exit_runtime_doc, "_exit_runtime($module, /)\n--\n\n"
+                               "No driver call from now on.");
 PyDoc_STRVAR(statuses_doc,
              "_statuses($module, /)\n--\n\n"
              "(name, code, text, exception type) of every status, for tests.");
@@ -161,6 +216,9 @@ static PyMethodDef module_functions[] = {
     {"unpack_layout", bpx_unpack_layout, METH_O, unpack_layout_doc},
     {"unpack_bound", bpx_unpack_bound, METH_O, unpack_bound_doc},
     FAST("_set_classes", set_classes, set_classes_doc),
+    FAST("_pressure_of", bpx_pressure_of, pressure_of_doc),
+    {"_probe_driver", bpx_probe_driver, METH_NOARGS, probe_driver_doc},
+    {"_exit_runtime", exit_runtime, METH_NOARGS, exit_runtime_doc},
     {"_statuses", bpx_statuses, METH_NOARGS, statuses_doc},
     {"_raise_status", bpx_raise_status, METH_O, raise_status_doc},
     {NULL, NULL, 0, NULL}};
@@ -172,13 +230,43 @@ static int import_numpy(void)
     return PyArray_ImportNumPyAPI();
 }
 
+static int add_device_types(PyObject *module)
+{
+    if (bpx_device_records_add(module) < 0 || bpx_tree_add_type(module) < 0 ||
+        bpx_budget_add_type(module) < 0 ||
+        bpx_reservation_add_type(module) < 0 ||
+        bpx_pressure_watch_add_type(module) < 0 ||
+        bpx_log_add_type(module) < 0 || bpx_subscription_add_type(module) < 0 ||
+        bpx_sim_add_types(module) < 0) {
+        return -1;
+    }
+    return bpx_slots_add_types(module);
+}
+
+/* atexit.register(_exit_runtime). */
+static int register_exit(PyObject *module)
+{
+    PyObject *function = PyObject_GetAttrString(module, "_exit_runtime");
+    PyObject *atexit = PyImport_ImportModule("atexit");
+    PyObject *answer =
+        function == NULL || atexit == NULL
+            ? NULL
+            : PyObject_CallMethod(atexit, "register", "O", function);
+    int rc = answer == NULL ? -1 : 0;
+    Py_XDECREF(answer);
+    Py_XDECREF(atexit);
+    Py_XDECREF(function);
+    return rc;
+}
+
 static int module_exec(PyObject *module)
 {
     bpx_state *st = bpx_state_of(module);
     if (import_numpy() < 0 || intern_words(st) < 0 || bpx_dtypes_init(st) < 0 ||
         bpx_errors_add(module) < 0 || bpx_records_add(module) < 0 ||
         bpx_registry_add_type(module) < 0 || bpx_layout_add_type(module) < 0 ||
-        bpx_bound_add_type(module) < 0) {
+        bpx_bound_add_type(module) < 0 || add_device_types(module) < 0 ||
+        register_exit(module) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", BAYPLAN_VERSION);
@@ -198,6 +286,26 @@ static int module_exec(PyObject *module)
     X(st->child_region_type)                                                   \
     X(st->plan_type)                                                           \
     X(st->hazard_type)                                                         \
+    X(st->logger)                                                              \
+    X(st->tree_type)                                                           \
+    X(st->budget_type)                                                         \
+    X(st->reservation_type)                                                    \
+    X(st->pressure_watch_type)                                                 \
+    X(st->log_type)                                                            \
+    X(st->subscription_type)                                                   \
+    X(st->sim_type)                                                            \
+    X(st->sim_stream_type)                                                     \
+    X(st->budget_stats_type)                                                   \
+    X(st->edge_type)                                                           \
+    X(st->evicted_type)                                                        \
+    X(st->observation_type)                                                    \
+    X(st->slots_type)                                                          \
+    X(st->slot_type)                                                           \
+    X(st->slot_class)                                                          \
+    X(st->slot_use_type)                                                       \
+    X(st->slot_view_type)                                                      \
+    X(st->slot_stats_type)                                                     \
+    X(st->slot_cell_type)                                                      \
     X(st->dtypes.by_object)                                                    \
     X(st->dtypes.by_text)
 
@@ -209,6 +317,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 #undef VISIT
     for (int i = 0; i < BPX_N_FAMILIES; i++) {
         Py_VISIT(st->errors[i]);
+    }
+    for (int i = 0; i < BP_N_PRESSURES; i++) {
+        Py_VISIT(st->pressures[i]);
     }
     return 0;
 }
@@ -233,6 +344,15 @@ static void clear_texts(bpx_state *st)
     for (int i = 0; i < BP_N_BARRIERS; i++) {
         Py_CLEAR(st->barriers[i]);
     }
+    for (int i = 0; i < BP_N_CAUSES; i++) {
+        Py_CLEAR(st->causes[i]);
+    }
+    for (int i = 0; i < BP_N_SLOT_STATES; i++) {
+        Py_CLEAR(st->slot_states[i]);
+    }
+    for (int i = 0; i < BP_N_POLICIES; i++) {
+        Py_CLEAR(st->slot_policies[i]);
+    }
 }
 
 static int module_clear(PyObject *module)
@@ -243,6 +363,9 @@ static int module_clear(PyObject *module)
 #undef CLEAR
     for (int i = 0; i < BPX_N_FAMILIES; i++) {
         Py_CLEAR(st->errors[i]);
+    }
+    for (int i = 0; i < BP_N_PRESSURES; i++) {
+        Py_CLEAR(st->pressures[i]);
     }
     return 0;
 }

@@ -119,8 +119,8 @@ static PyStructSequence_Desc plan_desc = {
     "What plan() answers: six items, and four more attributes.", plan_fields,
     6};
 
-static int add_record(PyObject *module, PyStructSequence_Desc *desc,
-                      PyTypeObject **out)
+int bpx_record_add(PyObject *module, PyStructSequence_Desc *desc,
+                   PyTypeObject **out)
 {
     *out = PyStructSequence_NewType(desc);
     if (*out == NULL) {
@@ -133,12 +133,13 @@ static int add_record(PyObject *module, PyStructSequence_Desc *desc,
 int bpx_records_add(PyObject *module)
 {
     bpx_state *st = bpx_state_of(module);
-    if (add_record(module, &placement_desc, &st->placement_type) < 0 ||
-        add_record(module, &region_desc, &st->region_type) < 0 ||
-        add_record(module, &entry_desc, &st->entry_type) < 0 ||
-        add_record(module, &child_region_desc, &st->child_region_type) < 0 ||
-        add_record(module, &hazard_desc, &st->hazard_type) < 0 ||
-        add_record(module, &plan_desc, &st->plan_type) < 0) {
+    if (bpx_record_add(module, &placement_desc, &st->placement_type) < 0 ||
+        bpx_record_add(module, &region_desc, &st->region_type) < 0 ||
+        bpx_record_add(module, &entry_desc, &st->entry_type) < 0 ||
+        bpx_record_add(module, &child_region_desc, &st->child_region_type) <
+            0 ||
+        bpx_record_add(module, &hazard_desc, &st->hazard_type) < 0 ||
+        bpx_record_add(module, &plan_desc, &st->plan_type) < 0) {
         return -1;
     }
     return 0;
@@ -146,9 +147,8 @@ int bpx_records_add(PyObject *module)
 
 /* ---- small parts ------------------------------------------------------- */
 
-/* Take over the n values; if one is NULL, the answer is NULL. */
-static PyObject *make_record(PyTypeObject *type, PyObject *const *values,
-                             Py_ssize_t n)
+PyObject *bpx_record_make(PyTypeObject *type, PyObject *const *values,
+                          Py_ssize_t n)
 {
     bool is_ok = true;
     for (Py_ssize_t i = 0; i < n; i++) {
@@ -263,7 +263,7 @@ PyObject *bpx_placement_new(bpx_state *st, PyObject *phases,
         number(p->bytes_of),
         flag(p->is_carried),
     };
-    return make_record(st->placement_type, values, 14);
+    return bpx_record_make(st->placement_type, values, 14);
 }
 
 /* Those of all_placements (a tuple in the layout's order) that lie in one
@@ -301,7 +301,7 @@ PyObject *bpx_region_new(bpx_state *st, const bp_layout *layout,
         is_known ? Py_NewRef(st->plan_statuses[r->status]) : none(),
         placements_in(layout, location, all_placements),
     };
-    return make_record(st->region_type, values, 7);
+    return bpx_record_make(st->region_type, values, 7);
 }
 
 PyObject *bpx_entry_new(bpx_state *st, const bp_entry *e, bp_factory factory,
@@ -334,7 +334,7 @@ PyObject *bpx_entry_new(bpx_state *st, const bp_entry *e, bp_factory factory,
         PyFloat_FromDouble((double)e->uses),
         flag(e->is_carried),
     };
-    return make_record(st->entry_type, values, 17);
+    return bpx_record_make(st->entry_type, values, 17);
 }
 
 PyObject *bpx_child_region_new(bpx_state *st, PyObject *phases, PyObject *name,
@@ -348,7 +348,7 @@ PyObject *bpx_child_region_new(bpx_state *st, PyObject *phases, PyObject *name,
         number(child->offset_bytes[BP_PERSISTENT_LOCAL]),
         bpx_live_pair(phases, child->first_phase, child->last_phase),
     };
-    return make_record(st->child_region_type, values, 6);
+    return bpx_record_make(st->child_region_type, values, 6);
 }
 
 PyObject *bpx_hazard_new(bpx_state *st, PyObject *phases,
@@ -369,7 +369,7 @@ PyObject *bpx_hazard_new(bpx_state *st, PyObject *phases,
         Py_NewRef(st->locations[h->location]),
         Py_NewRef(st->barriers[h->barrier]),
     };
-    return make_record(st->hazard_type, values, 8);
+    return bpx_record_make(st->hazard_type, values, 8);
 }
 
 PyObject *bpx_plan_new(bpx_state *st, PyObject *offsets,
@@ -388,5 +388,5 @@ PyObject *bpx_plan_new(bpx_state *st, PyObject *offsets,
         Py_NewRef((PyObject *)inputs[1]),
         Py_NewRef((PyObject *)inputs[2]),
     };
-    return make_record(st->plan_type, values, 10);
+    return bpx_record_make(st->plan_type, values, 10);
 }

@@ -6,7 +6,6 @@
  */
 #include "ext/columns.h"
 
-#include <math.h>
 #include <time.h>
 
 #define LOOK_SECONDS 0.05
@@ -16,32 +15,6 @@ static double seconds_now(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-static int to_seconds(bpx_state *st, PyObject *object, double *out)
-{
-    bpx_given text;
-    *out = INFINITY;
-    if (object == NULL || object == Py_None) {
-        return 0;
-    }
-    *out = PyBool_Check(object) ? -1.0 : PyFloat_AsDouble(object);
-    if (PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError) &&
-            !PyErr_ExceptionMatches(PyExc_OverflowError)) {
-            return -1;
-        }
-        PyErr_Clear();
-        *out = -1.0;
-    }
-    if (!(*out >= 0.0)) { /* NaN too */
-        bpx_describe(object, &text);
-        bpx_raise_as(st, BP_BAD_VALUE,
-                     "time_limit must be a number of seconds >= 0, not %s",
-                     text.text);
-        return -1;
-    }
-    return 0;
 }
 
 int bpx_watch_init(bpx_state *st, bpx_watch *watch, PyObject *time_limit,
@@ -57,7 +30,8 @@ int bpx_watch_init(bpx_state *st, bpx_watch *watch, PyObject *time_limit,
                      text.text);
         return -1;
     }
-    return to_seconds(st, time_limit, &watch->time_limit);
+    return bpx_to_seconds(st, time_limit == NULL ? Py_None : time_limit,
+                          "time_limit", &watch->time_limit);
 }
 
 void bpx_watch_begin(bpx_watch *watch)
