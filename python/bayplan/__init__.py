@@ -3,6 +3,9 @@
 Factories register named buffers; the registry lays them out in shared, block,
 local and persistent-local memory; device functions reach them through views
 that cost nothing at run time (`bayplan.kernel`, which needs numba-cuda).
+
+Budgets account for device memory, and slot managers keep named allocations
+within them: what is not needed is evicted when room is short, and comes back.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ._core import (
     BayplanError,
     BudgetExceeded,
+    BudgetStats,
     BufferKeyError,
     BufferValueError,
     Busy,
@@ -19,26 +23,45 @@ from ._core import (
     DeviceFault,
     DeviceUnavailable,
     Entry,
+    Evicted,
+    EvictionLog,
     ForkedProcess,
     Hazard,
     NotYetError,
+    Observation,
     Placement,
+    PressureEdge,
+    PressureWatch,
     Region,
+    Reservation,
+    SimBackend,
+    SimStream,
+    Slot,
     SlotExists,
+    SlotStats,
+    SlotView,
     StaleHandle,
+    Subscription,
     __version__,
     bank_conflicts,
 )
+from .budget import Budget
 from .layout import BoundLayout, BufferRegistry, Layout, buffer_registry
 from .plans import PackingInstance, Plan, plan, read_csv, write_csv
+from .pressure import APPLIED, DEFERRED, LimitChange, MemoryPressure
+from .slots import SlotManager
 
 if TYPE_CHECKING:
     from .factory import BufferOwner, CUDAFactory
 
 __all__ = [
+    "APPLIED",
+    "DEFERRED",
     "BayplanError",
     "BoundLayout",
+    "Budget",
     "BudgetExceeded",
+    "BudgetStats",
     "BufferKeyError",
     "BufferOwner",
     "BufferRegistry",
@@ -49,16 +72,31 @@ __all__ = [
     "DeviceFault",
     "DeviceUnavailable",
     "Entry",
+    "Evicted",
+    "EvictionLog",
     "ForkedProcess",
     "Hazard",
     "Layout",
+    "LimitChange",
+    "MemoryPressure",
     "NotYetError",
+    "Observation",
     "PackingInstance",
     "Placement",
     "Plan",
+    "PressureEdge",
+    "PressureWatch",
     "Region",
+    "Reservation",
+    "SimBackend",
+    "SimStream",
+    "Slot",
     "SlotExists",
+    "SlotManager",
+    "SlotStats",
+    "SlotView",
     "StaleHandle",
+    "Subscription",
     "__version__",
     "bank_conflicts",
     "buffer_registry",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from . import BayplanError, __version__
+from . import BayplanError, __version__, backends
 from .demo import device
 from .demo.problems import PROBLEMS
 
 __all__ = ["main"]
 
 PICTURE = Path("demo-memory-map.png")
+SLOTS_PICTURE = Path("slots-memory.png")
 _PICTURES = (".png", ".svg", ".pdf")
 _EXTRAS = {
     "numba.cuda": "'bayplan[cu13]' for a GPU, 'bayplan[sim]' for the simulator alone",
@@ -50,7 +51,25 @@ def parser() -> argparse.ArgumentParser:
     )
     every("--picture", type=_picture, default=PICTURE, help=f"png, svg or pdf; default: {PICTURE}")
     every("--device", choices=device.CHOICES, default="auto", help="default: auto")
+    _add_slots(commands)
     return top
+
+
+def _add_slots(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    slots = commands.add_parser(
+        "slots",
+        help="thirteen models share a budget of device memory; every claim is checked",
+        description="Thirteen model slots in 8 GiB: pressure, a refusal and its report, "
+        "evictions, contents that come back; exit status 1 if a claim is not met.",
+    )
+    every = slots.add_argument
+    every("--backend", choices=backends.NAMES, default="sim", help="default: sim")
+    every(
+        "--picture",
+        type=_picture,
+        default=SLOTS_PICTURE,
+        help=f"use over time: png, svg or pdf; default: {SLOTS_PICTURE}",
+    )
 
 
 def _positive(text: str) -> int:
@@ -73,20 +92,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 good, 1 a check was not met, 2 bad input."""
     arguments = parser().parse_args(argv)
     try:
-        return run_demo(arguments)
+        return _COMMANDS[arguments.command](arguments)
     except (BayplanError, ImportError) as error:
         print(f"bayplan {arguments.command}: {error}", file=sys.stderr)
         return 2
 
 
-def run_demo(arguments: argparse.Namespace) -> int:
-    """Run ``bayplan demo``."""
-    where = device.choose(arguments.device)
-    for module, extra in _EXTRAS.items():
+def _require(who: str, modules: Iterable[str]) -> None:
+    for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise ImportError(f"the demo needs {module}: pip install {extra}") from error
+            raise ImportError(f"{who} needs {module}: pip install {_EXTRAS[module]}") from error
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """Run ``bayplan demo``."""
+    where = device.choose(arguments.device)
+    _require("the demo", _EXTRAS)
     # Only now: Numba reads the choice of the device when it is imported.
     from .demo import run
 
@@ -102,3 +125,14 @@ def run_demo(arguments: argparse.Namespace) -> int:
             where=where,
         )
     )
+
+
+def run_slots(arguments: argparse.Namespace) -> int:
+    """Run ``bayplan slots``."""
+    _require("this example", ("rich", "matplotlib"))
+    from . import models
+
+    return models.main(models.Options(arguments.backend, arguments.picture))
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {"demo": run_demo, "slots": run_slots}

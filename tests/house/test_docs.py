@@ -1,5 +1,6 @@
 """What the documentation shows is what happens."""
 
+import doctest
 import importlib.util
 import os
 import re
@@ -46,6 +47,31 @@ def test_planning_alone_prints_what_is_shown():
     shown = [text for language, text in blocks((ROOT / "docs/planner.md").read_text())
              if language == "text"]  # fmt: skip
     assert shown == [run(["docs/examples/plan_alone.py"])]
+
+
+def test_the_budget_in_the_readme_prints_what_is_shown():
+    fenced = blocks(README)
+    (code,) = [text for language, text in fenced if language == "python" and "Budget(" in text]
+    shown = fenced[fenced.index(("python", code)) + 1]
+    assert shown[0] == "text"
+    assert run(["-c", code]) == shown[1]
+
+
+def test_what_the_page_about_devices_shows_is_what_happens():
+    page = "docs/device.md"
+    code = "\n".join(text for language, text in blocks((ROOT / page).read_text())
+                     if language == "pycon")  # fmt: skip
+    said = []
+    examples = doctest.DocTestParser().get_doctest(code, {}, page, None, 0)
+    failed, tried = doctest.DocTestRunner().run(examples, out=said.append)
+    assert failed == 0, "".join(said)
+    assert tried > 40
+
+
+def test_an_example_that_is_wrong_is_seen():
+    said = []
+    wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "x", None, 0)
+    assert doctest.DocTestRunner().run(wrong, out=said.append).failed == 1
 
 
 def test_every_command_of_the_readme_is_a_target():

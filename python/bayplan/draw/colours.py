@@ -21,6 +21,10 @@ KEPT = "#2c5d8a"
 INK = "#15202b"
 FAINT = "#5f6b76"
 LOAD = "#b3261e"
+# The fields of a budget, and the pressures: behind a picture, and as ink.
+FIELDS = {"used": "#4a90c2", "reserved": "#9fc5e8", "retiring": "#b7a3c9", "available": "#ffffff"}
+PRESSURE_FILLS = {"LOW": "#ffffff", "MEDIUM": "#fdf6d8", "HIGH": "#fbe3c4", "CRITICAL": "#f6cfca"}
+PRESSURE_INKS = {"LOW": "#2e7d32", "MEDIUM": "#8a6d00", "HIGH": "#b45309", "CRITICAL": "#b3261e"}
 
 
 def tint(i: int) -> str:

@@ -29,7 +29,8 @@ _LEAF = 0.95  # least height of a buffer in the tree
 _FOOT = "dark foot: kept between calls     hatched: unused     numbers: see the key"
 
 
-def _matplotlib() -> Any:
+def require_matplotlib() -> Any:
+    """Import matplotlib, or say what to install."""
     try:
         import matplotlib
     except ImportError as error:
@@ -65,14 +66,9 @@ def plot(layout: _core.Layout, ax: Axes | None = None) -> Axes:
     ImportError
         Without matplotlib (the ``plot`` extra).
     """
-    _matplotlib()
+    require_matplotlib()
     many = sum(len(band.boxes) for band in bands(layout)) > _MANY
-    sheet = map_sheet(layout, WIDE if many else WIDTH)
-    if ax is None:
-        return _on_new_figure(sheet, pyplot=True)
-    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
-    sheet.render(ax, box.width, box.height)
-    return ax
+    return on_axes(map_sheet(layout, WIDE if many else WIDTH), ax)
 
 
 def map_sheet(layout: _core.Layout, width: float) -> Sheet:
@@ -235,7 +231,7 @@ def plot_tree(
     ImportError
         Without matplotlib (the ``plot`` extra).
     """
-    _matplotlib()
+    require_matplotlib()
     ax = _on_new_figure(tree_sheet(layout, WIDTH), fig=fig)
     figure = ax.get_figure(root=True)
     assert figure is not None
@@ -315,6 +311,15 @@ def _tree_key(path: str, begin: int, nbytes: int, root: Band) -> str:
 
 
 # ---- figures --------------------------------------------------------------
+
+
+def on_axes(sheet: Sheet, ax: Axes | None) -> Axes:
+    """Render a sheet on axes that are given, or on a new figure of pyplot."""
+    if ax is None:
+        return _on_new_figure(sheet, pyplot=True)
+    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+    sheet.render(ax, box.width, box.height)
+    return ax
 
 
 def _on_new_figure(sheet: Sheet, *, pyplot: bool = False, fig: Figure | None = None) -> Axes:

@@ -169,4 +169,5 @@ class Sheet:
             ax.text(
                 w.x, w.y, w.text, fontsize=w.points * scale, color=w.colour, ha=w.across,
                 va=w.upright, rotation=w.rotation, weight=w.weight, clip_on=False,
+                parse_math=False,
             )  # fmt: skip
