@@ -5,7 +5,8 @@
 #include <string.h>
 
 typedef struct bpx_bound {
-    PyObject_HEAD PyObject *module;
+    PyObject_HEAD
+    PyObject *module;
     PyObject *layout; /* a Layout */
     bp_bound core;
     PyObject *weaklist;

@@ -112,11 +112,12 @@ PyObject *bpx_budget_trim(PyObject *object, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     bpx_tree_before(self->tree);
-    Py_BEGIN_ALLOW_THREADS status =
-        bp_budget_trim(self->tree->core, self->handle, &freed, &error);
-    Py_END_ALLOW_THREADS PyObject *result =
-        status == BP_OK ? PyLong_FromUnsignedLongLong(freed)
-                        : bpx_raise(bpx_budget_state(self), &error);
+    Py_BEGIN_ALLOW_THREADS
+    status = bp_budget_trim(self->tree->core, self->handle, &freed, &error);
+    Py_END_ALLOW_THREADS
+    PyObject *result = status == BP_OK
+                           ? PyLong_FromUnsignedLongLong(freed)
+                           : bpx_raise(bpx_budget_state(self), &error);
     return bpx_tree_after(self->tree, result);
 }
 

@@ -275,9 +275,10 @@ PyObject *bpx_budget_observe(PyObject *object, PyObject *Py_UNUSED(unused))
     bp_error error;
     bp_status status;
     bpx_tree_before(self->tree);
-    Py_BEGIN_ALLOW_THREADS status =
-        bp_budget_observe(self->tree->core, self->handle, &seen, &error);
-    Py_END_ALLOW_THREADS bpx_state *st = bpx_budget_state(self);
+    Py_BEGIN_ALLOW_THREADS
+    status = bp_budget_observe(self->tree->core, self->handle, &seen, &error);
+    Py_END_ALLOW_THREADS
+    bpx_state *st = bpx_budget_state(self);
     PyObject *result = status == BP_OK ? bpx_observation_new(st, &seen)
                                        : bpx_raise(st, &error);
     return bpx_tree_after(self->tree, result);

@@ -45,9 +45,11 @@ PyObject *bpx_read_csv(PyObject *module, PyObject *args)
     bp_error error = {.status = BP_OK};
     bp_allocator alloc = bp_allocator_default();
     bp_status status;
-    Py_BEGIN_ALLOW_THREADS status =
+    Py_BEGIN_ALLOW_THREADS
+    status =
         bp_plan_read_csv(data.buf, (size_t)data.len, &alloc, &table, &error);
-    Py_END_ALLOW_THREADS PyBuffer_Release(&data);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&data);
     if (status != BP_OK) {
         return raise_in_file(st, &error, where);
     }

@@ -80,8 +80,8 @@ typedef struct bpx_asking {
 
 /* No Python code sees it. Not subclassed, no __dict__. */
 typedef struct bpx_tree {
-    PyObject_HEAD PyObject
-        *module; /* keeps the state alive until the very end */
+    PyObject_HEAD
+    PyObject *module; /* keeps the state alive until the very end */
     bp_tree *core;
     bpx_source source; /* of core's log */
     PyObject *log_ref; /* weak reference to its EvictionLog, or NULL */
@@ -215,7 +215,8 @@ PyObject *bpx_pressure_of(PyObject *module, PyObject *const *args,
 
 /* Known to tree->watches exactly as long as its budget holds it. */
 struct bpx_pressure_watch {
-    PyObject_HEAD PyObject *module;
+    PyObject_HEAD
+    PyObject *module;
     bpx_tree *tree;
     PyObject *budget_ref; /* weak */
     PyObject *callback;   /* NULL: unsubscribed */
@@ -234,8 +235,8 @@ void bpx_pressure_unsubscribe_all(bpx_budget *budget);
  */
 
 struct bpx_budget {
-    PyObject_HEAD PyObject
-        *module; /* keeps the state alive until the very end */
+    PyObject_HEAD
+    PyObject *module; /* keeps the state alive until the very end */
     bpx_tree *tree;
     bp_budget handle;
     uint64_t granularity;
@@ -284,8 +285,8 @@ int bpx_to_budget(bpx_state *st, PyObject *object, const char *what,
  */
 
 typedef struct bpx_reservation {
-    PyObject_HEAD PyObject
-        *module; /* keeps the state alive until the very end */
+    PyObject_HEAD
+    PyObject *module; /* keeps the state alive until the very end */
     bpx_budget *budget;
     bp_reservation handle;
     bp_deferred *deferred; /* NULL: handed over */
@@ -304,10 +305,10 @@ int bpx_to_reservation(bpx_state *st, PyObject *object, const bpx_tree *tree,
 
 /* Of a tree, or on its own. */
 typedef struct bpx_log {
-    PyObject_HEAD PyObject
-        *module;    /* keeps the state alive until the very end */
-    bpx_tree *tree; /* NULL: on its own */
-    bpx_source own; /* in use where tree is NULL */
+    PyObject_HEAD
+    PyObject *module; /* keeps the state alive until the very end */
+    bpx_tree *tree;   /* NULL: on its own */
+    bpx_source own;   /* in use where tree is NULL */
     PyObject *weaklist;
 } bpx_log;
 
@@ -333,8 +334,8 @@ int bpx_to_cause(bpx_state *st, PyObject *object, bp_cause *out);
  */
 
 typedef struct bpx_sim {
-    PyObject_HEAD PyObject
-        *module; /* keeps the state alive until the very end */
+    PyObject_HEAD
+    PyObject *module; /* keeps the state alive until the very end */
     bp_backend *core;
     uint64_t epoch; /* bp_process_epoch() at birth */
     PyObject *weaklist;

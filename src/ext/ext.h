@@ -367,8 +367,8 @@ PyObject *bpx_slice_or_none(uint64_t offset, uint64_t n, uint32_t n_element);
 /* ---- layout.c ---------------------------------------------------------- */
 
 typedef struct bpx_layout {
-    PyObject_HEAD PyObject
-        *module; /* keeps the state alive until the very end */
+    PyObject_HEAD
+    PyObject *module; /* keeps the state alive until the very end */
     bp_layout *core;
     PyObject *placements; /* made at first use, like the next two */
     PyObject *regions[BP_N_REGIONS];

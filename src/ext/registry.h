@@ -25,8 +25,8 @@ typedef struct bpx_owners {
 } bpx_owners;
 
 struct bpx_registry {
-    PyObject_HEAD PyObject
-        *module;        /* keeps the state alive until the very end */
+    PyObject_HEAD
+    PyObject *module;   /* keeps the state alive until the very end */
     PyObject *callback; /* called when an owner dies; knows us weakly */
     PyObject *weaklist;
     bp_registry *core;

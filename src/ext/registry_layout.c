@@ -16,7 +16,8 @@ static bp_layout *run_job(bpx_registry *self, bp_layout_job *job)
     bp_layout *layout = NULL;
     bp_status status;
     if (bp_layout_job_size(job) > N_PLAN_UNDER_GIL) {
-        Py_BEGIN_ALLOW_THREADS status = bp_layout_job_run(job, &error);
+        Py_BEGIN_ALLOW_THREADS
+        status = bp_layout_job_run(job, &error);
         Py_END_ALLOW_THREADS
     } else {
         status = bp_layout_job_run(job, &error);

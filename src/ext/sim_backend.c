@@ -5,7 +5,8 @@
 #include <string.h>
 
 typedef struct bpx_sim_stream {
-    PyObject_HEAD bpx_sim *backend; /* keeps the module alive, too */
+    PyObject_HEAD
+    bpx_sim *backend; /* keeps the module alive, too */
     bp_stream handle;
 } bpx_sim_stream;
 
@@ -336,9 +337,10 @@ PyObject *bpx_probe_driver(PyObject *module, PyObject *Py_UNUSED(unused))
 {
     bp_error error;
     bp_status status;
-    Py_BEGIN_ALLOW_THREADS status = bp_driver_probe(&error);
-    Py_END_ALLOW_THREADS if (status != BP_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    status = bp_driver_probe(&error);
+    Py_END_ALLOW_THREADS
+    if (status != BP_OK) {
         return bpx_raise(bpx_state_of(module), &error);
     }
     Py_RETURN_NONE;

@@ -99,11 +99,13 @@ static void move(copy *c)
     bp_slot handle = c->slot->cell->handle;
     c->error = (bp_error){.status = BP_OK};
     bpx_slots_hold(c->slot->manager);
-    Py_BEGIN_ALLOW_THREADS c->status =
+    Py_BEGIN_ALLOW_THREADS
+    c->status =
         c->is_out
             ? bp_slot_copy_out(tree, handle, 0, c->host, c->n_bytes, &c->error)
             : bp_slot_copy_in(tree, handle, 0, c->host, c->n_bytes, &c->error);
-    Py_END_ALLOW_THREADS bpx_slots_unhold(c->slot->manager);
+    Py_END_ALLOW_THREADS
+    bpx_slots_unhold(c->slot->manager);
 }
 
 static int move_in_use(copy *c)

@@ -20,10 +20,10 @@ static int end_filling(bpx_slot *self, PyObject *answer)
     PyObject *exception = answer == NULL ? bpx_exception_take() : NULL;
     bp_error error = {.status = BP_OK};
     bp_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        bp_slot_loaded(tree, self->cell->handle, answer != NULL, &error);
-    Py_END_ALLOW_THREADS if (exception != NULL)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    status = bp_slot_loaded(tree, self->cell->handle, answer != NULL, &error);
+    Py_END_ALLOW_THREADS
+    if (exception != NULL) {
         bpx_exception_give(exception);
         return -1;
     }
@@ -75,6 +75,8 @@ void bpx_slot_end(bpx_slot *self, bp_stream stream)
 {
     bp_tree *tree = bpx_slots_tree(self->manager)->core;
     bp_slot handle = self->cell->handle;
-    Py_BEGIN_ALLOW_THREADS bp_slot_use_end(tree, handle, stream);
-    Py_END_ALLOW_THREADS bpx_slots_unhold(self->manager);
+    Py_BEGIN_ALLOW_THREADS
+    bp_slot_use_end(tree, handle, stream);
+    Py_END_ALLOW_THREADS
+    bpx_slots_unhold(self->manager);
 }

@@ -2,7 +2,8 @@
 #include "ext/slots.h"
 
 typedef struct slot_use {
-    PyObject_HEAD bpx_slot *slot;
+    PyObject_HEAD
+    bpx_slot *slot;
     PyObject *timeout;     /* a number, None, or NULL: 0 */
     bp_deferred *deferred; /* NULL: handed over */
     bp_stream stream;

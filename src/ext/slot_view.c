@@ -6,7 +6,8 @@
 #include "ext/slots.h"
 
 typedef struct slot_view {
-    PyObject_HEAD bpx_slot *slot;
+    PyObject_HEAD
+    bpx_slot *slot;
     PyArray_Descr *descr;
     bp_deferred *deferred;
     void *data; /* holds while the view does */

@@ -192,7 +192,8 @@ static void close_core(bpx_slots *self)
     bp_tree *tree = bpx_slots_tree(self)->core;
     bp_slots handle = self->handle;
     self->handle = BP_NO_SLOTS;
-    Py_BEGIN_ALLOW_THREADS bp_slots_close(tree, handle);
+    Py_BEGIN_ALLOW_THREADS
+    bp_slots_close(tree, handle);
     Py_END_ALLOW_THREADS
 }
 

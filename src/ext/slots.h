@@ -15,10 +15,11 @@
 /* What a manager knows of one slot. No Python code sees it. It outlives its
  * slot where a Slot holds it; the handle is stale then. */
 typedef struct bpx_cell {
-    PyObject_HEAD PyObject *name; /* exactly a str */
-    PyObject *kind;               /* a str, or None */
-    PyObject *load;               /* NULL: none */
-    PyObject *slot_ref;           /* weak reference to its Slot, or NULL */
+    PyObject_HEAD
+    PyObject *name;     /* exactly a str */
+    PyObject *kind;     /* a str, or None */
+    PyObject *load;     /* NULL: none */
+    PyObject *slot_ref; /* weak reference to its Slot, or NULL */
     bp_slot handle;
     bp_stamp *stamp;
     uint64_t n_bytes;
@@ -26,8 +27,8 @@ typedef struct bpx_cell {
 } bpx_cell;
 
 struct bpx_slots {
-    PyObject_HEAD PyObject
-        *module; /* keeps the state alive until the very end */
+    PyObject_HEAD
+    PyObject *module; /* keeps the state alive until the very end */
     bpx_budget *budget;
     PyObject *backend; /* the object that was given */
     bp_backend *backend_core;
@@ -46,8 +47,8 @@ struct bpx_slots {
 };
 
 typedef struct bpx_slot {
-    PyObject_HEAD PyObject
-        *module; /* keeps the state alive until the very end */
+    PyObject_HEAD
+    PyObject *module; /* keeps the state alive until the very end */
     bpx_slots *manager;
     bpx_cell *cell;
     PyObject *weaklist;

@@ -237,10 +237,10 @@ static PyObject *deallocate(bpx_slots *self, bpx_cell *cell)
     bp_status status;
     uint64_t freed = 0;
     bpx_tree_before(tree);
-    Py_BEGIN_ALLOW_THREADS status =
-        bp_slot_deallocate(tree->core, cell->handle, &freed, &error);
-    Py_END_ALLOW_THREADS if (status != BP_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    status = bp_slot_deallocate(tree->core, cell->handle, &freed, &error);
+    Py_END_ALLOW_THREADS
+    if (status != BP_OK) {
         return bpx_tree_after(tree, bpx_raise(bpx_slots_state(self), &error));
     }
     bpx_slots_forget(self, cell);

@@ -21,9 +21,10 @@ PyObject *bpx_slots_evict(PyObject *object, PyObject *const *args,
     bp_error error = {.status = BP_OK};
     bp_status status;
     bpx_tree_before(tree);
-    Py_BEGIN_ALLOW_THREADS status =
-        bp_slot_evict(tree->core, cell->handle, &error);
-    Py_END_ALLOW_THREADS Py_DECREF(cell);
+    Py_BEGIN_ALLOW_THREADS
+    status = bp_slot_evict(tree->core, cell->handle, &error);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(cell);
     return bpx_tree_after(tree, status == BP_OK ? Py_NewRef(Py_None)
                                                 : bpx_raise(st, &error));
 }

@@ -4,7 +4,8 @@
 #include "ext/device.h"
 
 typedef struct bpx_subscription {
-    PyObject_HEAD PyObject *module;
+    PyObject_HEAD
+    PyObject *module;
     bpx_log *log;
     bpx_feed *feed;
     PyObject *weaklist;

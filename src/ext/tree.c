@@ -301,7 +301,8 @@ static void write_news(bpx_tree *tree)
 
 void bpx_tree_settle(bpx_tree *tree)
 {
-    Py_BEGIN_ALLOW_THREADS bp_tree_settle(tree->core);
+    Py_BEGIN_ALLOW_THREADS
+    bp_tree_settle(tree->core);
     Py_END_ALLOW_THREADS
 }
 
