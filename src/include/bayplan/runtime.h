@@ -86,8 +86,8 @@ BP_API BP_MUST_USE bp_status bp_slot_use_begin(
  * event can be recorded, the end is unknown. A stale handle is a no-op. */
 BP_API void bp_slot_use_end(bp_tree *tree, bp_slot slot, bp_stream stream);
 /* The filling that allocate or use_begin asked for is over; if it failed, the
- * slot goes back one step (a new one is gone and what it was to replace is back,
- * another is EVICTED), and so does the use. Errors: STALE. */
+ * slot goes back one step (a new one is gone and what it was to replace is
+ * back, another is EVICTED), and so does the use. Errors: STALE. */
 BP_API BP_MUST_USE bp_status bp_slot_loaded(bp_tree *tree, bp_slot slot,
                                             bool is_good, bp_error *error);
 
