@@ -4,9 +4,9 @@
 #   make demo        solve real ensembles; on the GPU if there is one
 #   make test        everything that needs no GPU
 #   make check       formatting, lints, types, house rules
-#   make bench       registry and planner beside their peers, and instruction counts
+#   make bench       registry, planner and device memory beside their peers
 #   make sanitize    C tests under ASan+UBSan and under TSan
-#   make fuzz        libFuzzer on the registry and the planner (Clang; FUZZ_SECONDS=60 each)
+#   make fuzz        libFuzzer on registry, planner and device memory (Clang; FUZZ_SECONDS=60 each)
 #   make docs        docs/_build/html
 #   make test-gpu    tests that need a CUDA device
 #   make bench-gpu   benchmarks that need one
