@@ -58,7 +58,11 @@ def test_a_policy_that_raises_changes_nothing():
     sound(slots)
 
 
-@pytest.mark.parametrize("key", [None, object(), 1j, "mixed", np.arange(2)], ids=str)
+@pytest.mark.parametrize(
+    "key",
+    [None, object(), 1j, "mixed", np.arange(2)],
+    ids=["None", "object", "complex", "mixed", "array"],
+)
 def test_keys_that_have_no_order(key):
     keys = iter([1, key] * 50)
     slots = make(300, policy=lambda slot: next(keys))
