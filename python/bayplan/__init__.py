@@ -39,6 +39,7 @@ from ._core import (
     Slot,
     SlotExists,
     SlotStats,
+    SlotUse,
     SlotView,
     StaleHandle,
     Subscription,
@@ -94,6 +95,7 @@ __all__ = [
     "SlotExists",
     "SlotManager",
     "SlotStats",
+    "SlotUse",
     "SlotView",
     "StaleHandle",
     "Subscription",
@@ -124,4 +126,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_LAZY_MODULES})
+    own = {name for name in globals() if name not in ("Any", "TYPE_CHECKING", "annotations")}
+    return sorted({*own, *__all__, *_LAZY_MODULES})

@@ -80,6 +80,11 @@ def capacity_of(device: object) -> int:
         As `resolve`.
     """
     if device is None:
+        if os.environ.get(VARIABLE) == "sim":
+            raise _core.DeviceUnavailable(
+                f"{VARIABLE}=sim names no capacity to take a fraction of: "
+                "pass device=SimBackend(capacity=...)"
+            )
         _refuse("cuda")
     if not isinstance(device, _core.SimBackend):
         raise TypeError(f"device must be a SimBackend or None, not {type(device).__name__}")
@@ -88,6 +93,29 @@ def capacity_of(device: object) -> int:
             "a fraction of a simulator without a capacity: make it with SimBackend(capacity=...)"
         )
     return device.capacity
+
+
+def observation_of(device: _core.SimBackend, stats: _core.BudgetStats) -> _core.Observation:
+    """
+    Say what a device has that no slot manager has been made for yet.
+
+    Parameters
+    ----------
+    device : SimBackend
+        Whom to ask.
+    stats : BudgetStats
+        Of the budget.
+
+    Returns
+    -------
+    Observation
+        In bytes.
+    """
+    tracked = stats.used + stats.reserved + stats.retiring + stats.cached
+    if device.capacity is None:
+        return _core.Observation((None, None, tracked, 0))
+    untracked = max(0, device.used - tracked)
+    return _core.Observation((device.capacity - device.used, device.capacity, tracked, untracked))
 
 
 def _checked(name: str, where: str) -> str:

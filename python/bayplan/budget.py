@@ -141,6 +141,31 @@ class Budget(_core.Budget):
         is_deferred = super().set_limit(_bytes_of(limit, self._device))
         return DEFERRED if is_deferred else APPLIED
 
+    def observe(self) -> _core.Observation:
+        """
+        Ask the device itself for its free memory.
+
+        Returns
+        -------
+        Observation
+            Bytes free and in total, tracked (by this budget) and untracked (in use on the device
+            beyond that; 0 where the device has no capacity). Asked is the backend of the budget's
+            first slot manager, or else the device that the budget was made for.
+
+        Raises
+        ------
+        DeviceUnavailable
+            There is neither.
+        DeviceFault
+            The device has failed.
+        """
+        try:
+            return super().observe()
+        except _core.DeviceUnavailable:
+            if self._device is None:
+                raise
+        return backends.observation_of(self._device, self.stats())
+
     def text(self) -> str:
         """Draw this budget and all below it as fixed-width text: bars, bytes, pressure, tags."""
         from . import draw

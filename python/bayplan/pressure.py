@@ -39,6 +39,12 @@ class MemoryPressure(enum.IntEnum):
     HIGH = 2
     CRITICAL = 3
 
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return int.__format__(self, spec) if spec else self.name
+
     @property
     def should_evict(self) -> bool:
         """Whether it is time to make room: CRITICAL."""

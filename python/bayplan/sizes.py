@@ -81,3 +81,6 @@ def _about_fraction(text: str, exact: Fraction) -> str:
     below = exact.numerator // exact.denominator
     value = Decimal(exact.numerator) / Decimal(exact.denominator)
     return f"{text!r} is {value:,f} bytes, no whole number: write {below} or {below + 1}"
+
+
+_core._set_classes(size=parse_size)

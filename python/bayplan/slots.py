@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, ItemsView, KeysView, ValuesView
 from typing import TYPE_CHECKING, Any, Self
 
 from . import _core, backends
@@ -65,6 +65,18 @@ class SlotManager(_core.SlotManager):
             policy=policy,
             on_shortage=on_shortage,
         )
+
+    def keys(self) -> KeysView[str]:
+        """Return a view of the names, in order of allocation."""
+        return KeysView(self)
+
+    def values(self) -> ValuesView[_core.Slot]:
+        """Return a view of the slots, in order of allocation."""
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[str, _core.Slot]:
+        """Return a view of (name, slot), in order of allocation."""
+        return ItemsView(self)
 
     def text(self) -> str:
         """Draw every slot as a row of fixed-width text: state, bytes, who would go first."""

@@ -14,8 +14,7 @@ bp_status bp__sim_enter(bp__sim *sim, bp_error *error)
 {
     if (sim->base.epoch != bp_process_epoch()) {
         return bp_fail(error, BP_FORKED,
-                       "this simulator belongs to the process that forked "
-                       "this one");
+                       "this simulator belongs to the parent process");
     }
     bp__mutex_lock(&sim->lock);
     return BP_OK;

@@ -1,4 +1,4 @@
-/* lock.c - bp_mutex and bp_condition on POSIX threads. */
+/* lock.c - bp_mutex, bp_condition and bp_thread on POSIX threads. */
 #include "base/lock.h"
 
 #include <assert.h>
@@ -66,4 +66,14 @@ void bp__condition_wait(bp_condition *condition, bp_mutex *mutex,
     int rc = pthread_cond_timedwait(&condition->raw, &mutex->raw, &until);
     assert(rc == 0 || rc == ETIMEDOUT);
     (void)rc;
+}
+
+bp_thread bp__thread_self(void)
+{
+    return (bp_thread){.raw = pthread_self()};
+}
+
+bool bp__thread_is_self(bp_thread thread)
+{
+    return pthread_equal(thread.raw, pthread_self()) != 0;
 }

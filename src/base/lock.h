@@ -36,4 +36,12 @@ void bp__condition_broadcast(bp_condition *condition);
 void bp__condition_wait(bp_condition *condition, bp_mutex *mutex,
                         uint64_t deadline_ns);
 
+/* Who runs: to be compared while that thread lives. */
+typedef struct bp_thread {
+    pthread_t raw;
+} bp_thread;
+
+bp_thread bp__thread_self(void);
+bool bp__thread_is_self(bp_thread thread);
+
 #endif

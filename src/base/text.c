@@ -252,6 +252,24 @@ void bp__text_put_json(bp_text *text, const char *string)
     bp__text_put(text, "\"");
 }
 
+const char *bp__grouped(uint64_t number, char out[BP__GROUPED_BYTES])
+{
+    char digits[BP__GROUPED_BYTES];
+    size_t n = 0, at = 0;
+    do {
+        digits[n++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    while (n != 0) {
+        out[at++] = digits[--n];
+        if (n != 0 && n % 3 == 0) {
+            out[at++] = ',';
+        }
+    }
+    out[at] = '\0';
+    return out;
+}
+
 bool bp__text_is_whole(const bp_text *text)
 {
     return !is_stuck(text);

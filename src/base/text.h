@@ -35,6 +35,9 @@ void bp__text_printf(bp_text *text, const char *format, ...) BP_PRINTF(2, 3);
 void bp__text_vprintf(bp_text *text, const char *format, va_list args)
     BP_PRINTF(2, 0);
 void bp__text_put_u64(bp_text *text, uint64_t number);
+/* "1,234,567" in `out`, which is returned. */
+#define BP__GROUPED_BYTES 27u
+const char *bp__grouped(uint64_t number, char out[BP__GROUPED_BYTES]);
 /* The shortest decimal that reads back as the same float, with a point in every
  * locale. NaN and infinities, which JSON does not know, become null. */
 void bp__text_put_float(bp_text *text, float number);

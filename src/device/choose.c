@@ -41,18 +41,37 @@ static bool goes_before(const bp__slot *a, const bp__slot *b)
     return a_use != b_use ? a_use < b_use : a->order < b->order;
 }
 
+/* A slot that is being replaced belongs to the call that replaces it: it goes
+ * for nobody else, but is told of where nothing is to go. */
+static bool is_candidate(const bp__picks *picks, const bp__slot *slot)
+{
+    bool is_free = picks->choice == NULL || picks->choice->mine == slot ||
+                   bp__slot_is_listed(slot);
+    bool is_old = picks->choice == NULL || picks->choice->before == 0 ||
+                  slot->generation < picks->choice->before;
+    return is_free && is_old && bp__slot_can_go(slot, picks->may_wait);
+}
+
 /* The slot of a manager that would go first, still in its heap, once those that
  * cannot go are off it. */
 static bp__slot *first_of(bp__picks *picks, bp__manager *manager)
 {
     bp__slot *slot;
     while ((slot = bp__heap_first_locked(manager)) != NULL &&
-           !bp__slot_can_go(slot, picks->may_wait)) {
+           !is_candidate(picks, slot)) {
         bp__heap_remove_locked(slot);
         slot->next_chosen = picks->skipped;
         picks->skipped = slot;
     }
     return slot;
+}
+
+static bool is_asked(const bp__picks *picks, const bp__manager *manager)
+{
+    const void *backend = picks->choice == NULL ? NULL : picks->choice->backend;
+    return (picks->only == NULL || picks->only == manager) &&
+           (backend == NULL || backend == manager->backend) &&
+           !manager->is_closing;
 }
 
 static bp__slot *first_under(bp__picks *picks, const bp__budget *budget)
@@ -62,8 +81,8 @@ static bp__slot *first_under(bp__picks *picks, const bp__budget *budget)
     for (size_t i = 0;
          (manager = bp__handles_next(&picks->tree->managers, &i)) != NULL;
          i++) {
-        if ((picks->only != NULL && picks->only != manager) ||
-            manager->is_closing || !bp__is_over(budget, manager->budget)) {
+        if (!is_asked(picks, manager) ||
+            !bp__is_over(budget, manager->budget)) {
             continue;
         }
         bp__slot *slot = first_of(picks, manager);
@@ -133,6 +152,13 @@ void bp__picks_put_back_locked(bp__picks *picks)
 
 /* ---- choices ------------------------------------------------------------- */
 
+static void begin_choice(bp_tree *tree, bp__picks *picks,
+                         const bp__choice *choice)
+{
+    bp__picks_begin_locked(tree, picks, choice->only, choice->may_wait);
+    picks->choice = choice;
+}
+
 static void write_down(const bp__picks *picks, bp__choice *choice)
 {
     size_t i = 0;
@@ -162,7 +188,7 @@ bool bp__claim_choose_locked(bp_tree *tree, bp__claim *claim,
                              bp__choice *choice)
 {
     bp__picks picks;
-    bp__picks_begin_locked(tree, &picks, choice->only, choice->may_wait);
+    begin_choice(tree, &picks, choice);
     choice->refuser = bp__pick_for_locked(&picks, claim);
     write_down(&picks, choice);
     if (choice->refuser != NULL ||
@@ -183,10 +209,13 @@ bool bp__claim_choose_locked(bp_tree *tree, bp__claim *claim,
 
 /* ---- down to a target ---------------------------------------------------- */
 
-/* Bytes of a block that will become available in `budget` by themselves. */
-static uint64_t leaves(const bp__block *block, const bp__budget *budget)
+/* Bytes of a block that will become available in `budget`, and on the backend
+ * that is asked for, by themselves. */
+static uint64_t leaves(const bp__block *block, const bp__budget *budget,
+                       const void *backend)
 {
     if (block == NULL || block->is_failed ||
+        (backend != NULL && backend != block->manager->backend) ||
         !bp__is_over(budget, block->budget)) {
         return 0;
     }
@@ -196,7 +225,8 @@ static uint64_t leaves(const bp__block *block, const bp__budget *budget)
     return is_claimed ? 0 : block->n_charged;
 }
 
-static uint64_t leaving_of(const bp_tree *tree, const bp__budget *budget)
+static uint64_t leaving_of(const bp_tree *tree, const bp__budget *budget,
+                           const void *backend)
 {
     if (budget->retiring == 0) {
         return 0;
@@ -204,13 +234,13 @@ static uint64_t leaving_of(const bp_tree *tree, const bp__budget *budget)
     uint64_t n = 0;
     for (const bp__block *block = tree->retirees; block != NULL;
          block = block->next) {
-        n += leaves(block, budget);
+        n += leaves(block, budget, backend);
     }
     const bp__slot *slot;
     for (size_t i = 0; (slot = bp__handles_next(&tree->slots, &i)) != NULL;
          i++) {
         if (slot->state == BP_SLOT_EVICTING) {
-            n += leaves(slot->block, budget);
+            n += leaves(slot->block, budget, backend);
         }
     }
     return n;
@@ -219,9 +249,10 @@ static uint64_t leaving_of(const bp_tree *tree, const bp__budget *budget)
 void bp__choose_down_locked(bp_tree *tree, bp__budget *budget, uint64_t target,
                             bp__choice *choice)
 {
-    uint64_t in_use = bp__in_use(budget) - leaving_of(tree, budget);
+    uint64_t in_use =
+        bp__in_use(budget) - leaving_of(tree, budget, choice->backend);
     bp__picks picks;
-    bp__picks_begin_locked(tree, &picks, choice->only, choice->may_wait);
+    begin_choice(tree, &picks, choice);
     choice->refuser = NULL;
     while (in_use > target &&
            !(choice->is_claiming && picks.n == choice->capacity)) {

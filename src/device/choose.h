@@ -11,9 +11,10 @@
 
 typedef struct bp__picks {
     bp_tree *tree;
-    bp__manager *only; /* whose slots alone; NULL: everyone's */
-    bool may_wait;     /* also slots the device may still use */
-    bp__slot *first;   /* in order, linked by next_chosen */
+    bp__manager *only;        /* whose slots alone; NULL: everyone's */
+    bool may_wait;            /* also slots the device may still use */
+    const bp__choice *choice; /* what is to go; NULL: they are only named */
+    bp__slot *first;          /* in order, linked by next_chosen */
     bp__slot **end;
     bp__slot *skipped; /* cannot go now */
     size_t n;

@@ -194,6 +194,13 @@ void bp__claim_commit_locked(bp_tree *tree, bp__claim *claim)
     close_claim(tree, claim, true);
 }
 
+void bp__claim_shed_locked(bp_tree *tree, bp__claim *claim)
+{
+    assert(bp__claim_is_complete(claim));
+    bp__move(claim->budget, claim->need, BP__RESERVED, BP__RETIRING);
+    close_claim(tree, claim, false);
+}
+
 void bp__claim_abort_locked(bp_tree *tree, bp__claim *claim)
 {
     bp__reservation *reservation =

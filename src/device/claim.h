@@ -14,10 +14,15 @@
 
 /* What a choice of victims may take. */
 typedef struct bp__choice {
-    bp__manager *only;  /* this manager's slots alone; NULL: the whole order */
-    bool may_wait;      /* also slots the device may still use */
-    bool is_claiming;   /* false: name them, change nothing */
-    bp__slot **victims; /* room of the caller's */
+    bp__manager *only;   /* this manager's slots alone; NULL: the whole order */
+    const void *backend; /* slots on this one alone; NULL: on any */
+    const bp__slot *mine; /* may go though it has lost its name: the caller is
+                             who replaces it; NULL: none */
+    uint64_t before;      /* what came with this generation or later stays; 0:
+                             nothing for that */
+    bool may_wait;        /* also slots the device may still use */
+    bool is_claiming;     /* false: name them, change nothing */
+    bp__slot **victims;   /* room of the caller's */
     size_t capacity;
     size_t n_victims;    /* may exceed capacity where nothing is claimed */
     uint64_t n_bytes;    /* of them all */
@@ -50,6 +55,9 @@ bool bp__claim_is_complete(const bp__claim *claim);
 bp__budget *bp__claim_first_short_locked(const bp__claim *claim);
 /* reserved -> used, and the claim is closed. It is complete. */
 void bp__claim_commit_locked(bp_tree *tree, bp__claim *claim);
+/* reserved -> retiring, and the claim is closed: memory was had, and will not
+ * be used. It is complete; the caller has the block that these bytes are. */
+void bp__claim_shed_locked(bp_tree *tree, bp__claim *claim);
 /* What it holds goes back (first to its reservation), what retires for it goes
  * to nobody, its victims that are still EVICTING with their block are the
  * caller's to put back first (bp__slot_stay_locked). Closed. */

@@ -92,6 +92,9 @@ void bp__budget_changed_locked(bp_tree *tree, bp__budget *leaf,
         if (budget->evict_at[0] != 0 &&
             bp__at_least(bp__in_use(budget), budget->limit,
                          budget->evict_at[0])) {
+            if (!budget->is_reclaim_due) {
+                budget->due_since = tree->generations + 1;
+            }
             budget->is_reclaim_due = true;
             atomic_store_explicit(&tree->is_reclaim_due, true,
                                   memory_order_relaxed);

@@ -126,8 +126,7 @@ bp_status bp__log_enter(bp_log *log, bp_error *error)
 {
     if (log->epoch != bp_process_epoch()) {
         return bp_fail(error, BP_FORKED,
-                       "this log of evictions belongs to the process that "
-                       "forked this one");
+                       "this log of evictions belongs to the parent process");
     }
     bp__mutex_lock(log->lock);
     return BP_OK;

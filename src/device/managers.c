@@ -278,7 +278,7 @@ static bp__slot *make_slot(bp_tree *tree, bp__manager *manager,
     slot->has_loader = request->has_loader;
     slot->state = BP_SLOT_RESTORING;
     slot->is_new = true;
-    slot->heap_place = SIZE_MAX;
+    slot->stamp->heap_place = SIZE_MAX;
     slot->name_place = NOT_NAMED;
     return slot;
 }
@@ -337,7 +337,7 @@ static size_t position_of(const bp__manager *manager, const bp__slot *slot)
 void bp__slot_free_locked(bp_tree *tree, bp__slot *slot)
 {
     bp__manager *manager = slot->manager;
-    assert(slot->block == NULL && slot->heap_place == SIZE_MAX);
+    assert(slot->block == NULL && slot->stamp->heap_place == SIZE_MAX);
     if (slot->leaving != NULL) {
         slot->leaving->slot = NULL;
     }
@@ -355,7 +355,7 @@ void bp__slot_free_locked(bp_tree *tree, bp__slot *slot)
 
 static bool is_state_whole(const bp__slot *slot)
 {
-    bool is_in_heap = slot->heap_place != SIZE_MAX;
+    bool is_in_heap = slot->stamp->heap_place != SIZE_MAX;
     bool is_resident = slot->state == BP_SLOT_RESIDENT;
     if (is_in_heap != (is_resident && !slot->is_pinned)) {
         return false;
@@ -406,7 +406,7 @@ const char *bp__manager_check_locked(const bp_tree *tree,
         if (i > 0 && manager->slots[i - 1]->order >= slot->order) {
             return "the order of slots";
         }
-        n_in_heap += slot->heap_place != SIZE_MAX;
+        n_in_heap += slot->stamp->heap_place != SIZE_MAX;
         n_named += slot->name_place != NOT_NAMED;
     }
     if (n_in_heap != manager->n_heap || !bp__heap_check_locked(manager) ||

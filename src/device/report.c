@@ -17,14 +17,8 @@
 /* 1,234,567 */
 static void put_number(bp_text *text, uint64_t n)
 {
-    char digits[24];
-    int n_digits = snprintf(digits, sizeof digits, "%" PRIu64, n);
-    for (int i = 0; i < n_digits; i++) {
-        if (i > 0 && (n_digits - i) % 3 == 0) {
-            bp__text_put(text, ",");
-        }
-        bp__text_put_n(text, digits + i, 1);
-    }
+    char digits[BP__GROUPED_BYTES];
+    bp__text_put(text, bp__grouped(n, digits));
 }
 
 static void put_line(bp_text *text, const char *label, uint64_t n_bytes)
@@ -82,13 +76,33 @@ static const char *word_for(const bp__picks *picks, const bp__manager *asker)
     return policy_words[policy];
 }
 
+/* Control characters, U+0080 to U+009F too, as \xNN: a name must not break the
+ * report into lines or speak to a terminal. */
+static void put_escaped(bp_text *text, const char *name)
+{
+    for (const char *at = name; *at != '\0'; at++) {
+        unsigned char c = (unsigned char)*at;
+        unsigned char next = (unsigned char)at[1];
+        if (c < 0x20 || c == 0x7f) {
+            bp__text_printf(text, "\\x%02x", c);
+        } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
+            bp__text_printf(text, "\\x%02x", next);
+            at++;
+        } else {
+            bp__text_put_n(text, at, 1);
+        }
+    }
+}
+
 static void put_quoted(bp_text *text, const char *name)
 {
     char cut[SUGGEST_BYTES];
     bp_text piece;
     bp__text_init_bounded(&piece, cut, sizeof cut);
     bp__text_put(&piece, name);
-    bp__text_printf(text, "'%s'", cut);
+    bp__text_put(text, "'");
+    put_escaped(text, cut);
+    bp__text_put(text, "'");
 }
 
 /* 'a'; 'a' and 'b'; 'a', 'b' and 'c'; 'a', 'b', 'c' and 2 more */

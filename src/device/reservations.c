@@ -2,8 +2,7 @@
 #include "device/ledger.h"
 
 #include "base/alloc.h"
-
-#include <inttypes.h>
+#include "base/text.h"
 
 static bp_status reserve_locked(bp_tree *tree, bp_budget handle,
                                 uint64_t n_bytes, bp_reservation *out,
@@ -49,6 +48,22 @@ bp_status bp_budget_reserve(bp_tree *tree, bp_budget budget, uint64_t n_bytes,
     return status;
 }
 
+/* More is asked of it than it has. */
+static bp_status refuse_rest(const bp__reservation *reservation, uint64_t n,
+                             bp_error *error)
+{
+    char asked[BP__GROUPED_BYTES], left[BP__GROUPED_BYTES];
+    const bp_key *name = reservation->budget->name;
+    bp_status status =
+        bp_fail(error, BP_BUDGET_EXCEEDED,
+                "%s bytes asked of a reservation%s%.80s%s that has %s left",
+                bp__grouped(n, asked), name == NULL ? "" : " of budget '",
+                name == NULL ? "" : bp_key_text(name), name == NULL ? "" : "'",
+                bp__grouped(reservation->n_left, left));
+    bp_error_numbers(error, n, reservation->n_left);
+    return status;
+}
+
 static bp_status take_locked(bp_tree *tree, bp_reservation handle,
                              uint64_t n_bytes, const char *tag, bp_error *error)
 {
@@ -62,13 +77,7 @@ static bp_status take_locked(bp_tree *tree, bp_reservation handle,
         return bp__refuse_size(error, n_bytes);
     }
     if (n > reservation->n_left) {
-        bp_status status =
-            bp_fail(error, BP_BUDGET_EXCEEDED,
-                    "%" PRIu64 " bytes asked of a reservation that has %" PRIu64
-                    " left",
-                    n, reservation->n_left);
-        bp_error_numbers(error, n, reservation->n_left);
-        return status;
+        return refuse_rest(reservation, n, error);
     }
     uint64_t *tagged;
     bp_status status = bp__tag_make_locked(tree, budget, tag, &tagged, error);

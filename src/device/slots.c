@@ -17,7 +17,7 @@ static void state_changed(bp_tree *tree)
 void bp__slot_arrive_locked(bp_tree *tree, bp__slot *slot, bp__block *block)
 {
     assert(slot->state == BP_SLOT_RESTORING);
-    assert(slot->heap_place == SIZE_MAX);
+    assert(slot->stamp->heap_place == SIZE_MAX);
     bp__manager *manager = slot->manager;
     *block = (bp__block){.budget = manager->budget,
                          .manager = manager,

@@ -155,7 +155,7 @@ bp_status bp__tree_enter(bp_tree *tree, bp_error *error)
 {
     if (!bp__tree_enter_if_ours(tree)) {
         return bp_fail(error, BP_FORKED,
-                       "this budget belongs to the parent of this process");
+                       "this budget belongs to the parent process");
     }
     return BP_OK;
 }

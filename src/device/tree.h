@@ -37,12 +37,16 @@ struct bp_deferred {
     uint64_t handle;
 };
 
+/* What a choice of victims may have to look at for every slot lies close
+ * together, apart from the slots. */
 struct bp_stamp {
     atomic_uint_least64_t last_use;
-    bp_stamp *next_free;
+    union {
+        size_t heap_place;   /* SIZE_MAX: not in the heap */
+        bp_stamp *next_free; /* of a stamp without a slot */
+    };
 };
 
-/* Ages lie close together: a choice of victims may have to look at all. */
 #define BP__STAMPS_PER_CHUNK 128u
 typedef struct bp__stamps bp__stamps;
 struct bp__stamps {
@@ -144,6 +148,9 @@ struct bp__budget {
     bp__watch *watches; /* oldest first */
     bp__history history;
     bool is_reclaim_due;
+    /* The first generation since that: what came with the admission that made
+     * it due, and after it, is not what has to go for it. */
+    uint64_t due_since;
     bool is_abandoned; /* to be closed as soon as nothing holds it */
     bp__sums sums;
 };
@@ -204,10 +211,13 @@ struct bp__slot {
     int32_t priority;
     uint32_t n_host_uses;
     uint32_t name_place; /* in manager->by_name; UINT32_MAX: not named */
-    size_t heap_place;   /* SIZE_MAX: not in the heap */
     bool is_pinned, keeps_copy, has_loader;
     bool is_new;     /* not resident yet for the first time */
     bool is_loading; /* its owner fills it */
+    /* While is_loading: who fills it, and the slot that this thread waits for
+     * now, if it waits for one that another thread fills. */
+    bp_thread loader;
+    bp_slot awaited;
     /* While is_loading: the slot whose name it took, forgotten once this one is
      * filled; and whether that was resident. NULL: none. */
     bp__slot *replaced;
@@ -217,6 +227,7 @@ struct bp__slot {
     bp__claim *claim;   /* whose victim, or whose new slot, it is */
     bp__block *block;   /* its memory, NULL if it has none */
     bp__block *leaving; /* departed with, until it is gone or retired */
+    bool is_patient;    /* whoever brings it in may wait for others */
     bp__slot *next_chosen; /* choose.c's lists, within one call */
     void *copy; /* the runtime's: host copy; never looked into here */
     uint64_t n_copy_bytes; /* of it; 0: none */

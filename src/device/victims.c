@@ -21,7 +21,7 @@ struct bp__heap_item {
     uint64_t key; /* the policy's; smallest goes first */
     uint64_t last_use;
     uint64_t order;
-    const bp_stamp *stamp;
+    bp_stamp *stamp;
     bp__slot *slot;
 };
 typedef struct bp__heap_item heap_item;
@@ -78,7 +78,7 @@ static bool goes_before(const heap_item *a, const heap_item *b)
 static void put(heap_item *heap, size_t place, heap_item item)
 {
     heap[place] = item;
-    item.slot->heap_place = place;
+    item.stamp->heap_place = place;
 }
 
 static void rise(bp__manager *manager, size_t place, heap_item item)
@@ -121,7 +121,7 @@ void bp__heap_insert_locked(bp__slot *slot)
     if (slot->is_pinned) {
         return;
     }
-    assert(slot->heap_place == SIZE_MAX);
+    assert(slot->stamp->heap_place == SIZE_MAX);
     assert(manager->n_heap < manager->heap_capacity);
     rise(manager, manager->n_heap++, item_of(slot));
 }
@@ -129,11 +129,11 @@ void bp__heap_insert_locked(bp__slot *slot)
 void bp__heap_remove_locked(bp__slot *slot)
 {
     bp__manager *manager = slot->manager;
-    size_t place = slot->heap_place;
+    size_t place = slot->stamp->heap_place;
     if (place == SIZE_MAX) {
         return;
     }
-    slot->heap_place = SIZE_MAX;
+    slot->stamp->heap_place = SIZE_MAX;
     heap_item last = manager->heap[--manager->n_heap];
     if (last.slot == slot) {
         return;
@@ -162,7 +162,7 @@ static void rebuild(bp__manager *manager)
         heap[place] = item;
     }
     for (size_t i = 0; i < manager->n_heap; i++) {
-        heap[i].slot->heap_place = i; /* once each: slots lie far apart */
+        heap[i].stamp->heap_place = i;
     }
     manager->n_corrections += manager->n_heap;
 }
@@ -223,7 +223,7 @@ void bp__heap_refresh_locked(bp__manager *manager)
 
 void bp__heap_reorder_locked(bp__slot *slot)
 {
-    if (slot->heap_place != SIZE_MAX) {
+    if (slot->stamp->heap_place != SIZE_MAX) {
         bp__heap_remove_locked(slot);
         bp__heap_insert_locked(slot);
     }
@@ -231,8 +231,8 @@ void bp__heap_reorder_locked(bp__slot *slot)
 
 uint64_t bp__heap_last_use_locked(const bp__slot *slot)
 {
-    assert(slot->heap_place != SIZE_MAX);
-    return slot->manager->heap[slot->heap_place].last_use;
+    assert(slot->stamp->heap_place != SIZE_MAX);
+    return slot->manager->heap[slot->stamp->heap_place].last_use;
 }
 
 bool bp__heap_check_locked(const bp__manager *manager)
@@ -243,7 +243,7 @@ bool bp__heap_check_locked(const bp__manager *manager)
     }
     for (size_t i = 0; i < manager->n_heap; i++) {
         const bp__slot *slot = heap[i].slot;
-        if (slot->heap_place != i || slot->manager != manager ||
+        if (slot->stamp->heap_place != i || slot->manager != manager ||
             slot->is_pinned || slot->state != BP_SLOT_RESIDENT ||
             (i > 0 && goes_before(&heap[i], &heap[(i - 1) / 2]))) {
             return false;

@@ -154,6 +154,22 @@ int bpx_to_uint64(bpx_state *st, PyObject *object, const char *what,
     return 0;
 }
 
+int bpx_to_bytes(bpx_state *st, PyObject *object, const char *what,
+                 bp_status status, uint64_t *out)
+{
+    if (!PyUnicode_Check(object) || st->parse_size == NULL) {
+        return bpx_to_uint64(st, object, what, status, out);
+    }
+    PyObject *number = PyObject_CallOneArg(st->parse_size, object);
+    if (number == NULL) {
+        bpx_raised_status(st, status);
+        return -1;
+    }
+    int rc = bpx_to_uint64(st, number, what, status, out);
+    Py_DECREF(number);
+    return rc;
+}
+
 int bpx_to_bool(bpx_state *st, PyObject *object, const char *what, bool *out)
 {
     if (PyBool_Check(object)) {
@@ -313,6 +329,19 @@ int bpx_to_text(bpx_state *st, PyObject *object, const char *what,
     bpx_describe(object, &given);
     bpx_raise_as(st, status, "%s must be plain text, not %s", what, given.text);
     return -1;
+}
+
+int bpx_to_label(bpx_state *st, PyObject *object, const char *what,
+                 const char **out)
+{
+    if (bpx_to_text(st, object, what, BP_BAD_NAME, out) < 0) {
+        return -1;
+    }
+    if ((*out)[0] == '\0') {
+        bpx_raise_as(st, BP_BAD_NAME, "%s cannot be empty: leave it out", what);
+        return -1;
+    }
+    return 0;
 }
 
 /* 1 if Python would read the identifier as it stands: the compiler turns names

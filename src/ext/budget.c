@@ -68,8 +68,8 @@ static int to_options(bpx_state *st, const given_options *given,
     }
     *out = bp_budget_defaults(limit);
     if ((is_given(given->name) &&
-         bpx_to_text(st, given->name, "the name of a budget", BP_BAD_NAME,
-                     &out->name) < 0) ||
+         bpx_to_label(st, given->name, "the name of a budget", &out->name) <
+             0) ||
         (given->levels != NULL &&
          bpx_to_levels(st, given->levels, &out->levels) < 0) ||
         (given->release != NULL &&
@@ -161,6 +161,7 @@ static PyObject *budget_new(PyTypeObject *type, PyObject *args,
         Py_DECREF(self);
         return NULL;
     }
+    self->tree->has_evict_at |= options.evict_at[0] != 0;
     return bpx_tree_after(self->tree, (PyObject *)self);
 }
 
@@ -266,7 +267,7 @@ static PyObject *drain(PyObject *object, PyObject *Py_UNUSED(unused))
         BP_OK) {
         return bpx_raise(bpx_budget_state(self), &error);
     }
-    return bpx_tree_after(self->tree, bpx_tree_deliver_edges(self->tree));
+    return bpx_tree_after_drain(self->tree, bpx_tree_deliver_edges(self->tree));
 }
 
 /* ---- the type ---------------------------------------------------------- */

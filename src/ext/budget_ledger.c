@@ -8,13 +8,13 @@ int bpx_parse_amount(bpx_state *st, const bpx_signature *signature,
     PyObject *given[2];
     *tag = NULL;
     if (bpx_parse(st, signature, args, n_args, kwnames, given) < 0 ||
-        bpx_to_uint64(st, given[0], "n", BP_BAD_SIZE, n_bytes) < 0) {
+        bpx_to_bytes(st, given[0], "n", BP_BAD_SIZE, n_bytes) < 0) {
         return -1;
     }
     if (given[1] == NULL || given[1] == Py_None) {
         return 0;
     }
-    return bpx_to_text(st, given[1], "a tag", BP_BAD_NAME, tag);
+    return bpx_to_label(st, given[1], "a tag", tag);
 }
 
 PyObject *bpx_rounded(const bpx_budget *budget, uint64_t n_bytes)
@@ -22,6 +22,31 @@ PyObject *bpx_rounded(const bpx_budget *budget, uint64_t n_bytes)
     uint64_t rounded = n_bytes;
     (void)bp_round_up(n_bytes, budget->granularity, &rounded);
     return PyLong_FromUnsignedLongLong(rounded);
+}
+
+bool bpx_budget_fits(const bpx_budget *budget, uint64_t n_bytes)
+{
+    bp_tree *core = budget->tree->core;
+    if (!bp_round_up(n_bytes, budget->granularity, &n_bytes)) {
+        return false;
+    }
+    for (; budget != NULL; budget = budget->parent) {
+        bp_budget_stats stats;
+        if (bp_budget_get_stats(core, budget->handle, &stats, NULL) != BP_OK ||
+            stats.available < n_bytes) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void bpx_budget_rank_for(const bpx_budget *budget, uint64_t n_bytes)
+{
+    bpx_tree *tree = budget->tree;
+    if (tree->ranked != NULL && !bpx_budget_fits(budget, n_bytes) &&
+        bpx_tree_rank_all(tree) < 0) {
+        (void)bpx_log_raised(bpx_tree_state(tree), "a policy", NULL);
+    }
 }
 
 PyObject *bpx_budget_charge(PyObject *object, PyObject *const *args,
@@ -40,6 +65,7 @@ PyObject *bpx_budget_charge(PyObject *object, PyObject *const *args,
     bp_error error;
     bp_shortage shortage;
     bpx_shortage_init(&shortage);
+    bpx_budget_rank_for(self, n_bytes); /* a refusal names who could go */
     bpx_tree_before(self->tree);
     PyObject *result =
         bp_budget_charge(self->tree->core, self->handle, n_bytes, tag,
@@ -75,10 +101,11 @@ PyObject *bpx_budget_reserve(PyObject *object, PyObject *n)
 {
     bpx_budget *self = (bpx_budget *)object;
     uint64_t n_bytes;
-    if (bpx_to_uint64(bpx_budget_state(self), n, "n", BP_BAD_SIZE, &n_bytes) <
+    if (bpx_to_bytes(bpx_budget_state(self), n, "n", BP_BAD_SIZE, &n_bytes) <
         0) {
         return NULL;
     }
+    bpx_budget_rank_for(self, n_bytes);
     bpx_tree_before(self->tree);
     return bpx_tree_after(self->tree, bpx_reservation_new(self, n_bytes));
 }
@@ -164,9 +191,10 @@ PyObject *bpx_budget_make_room(PyObject *object, PyObject *const *args,
     uint64_t n_bytes;
     bpx_wait wait;
     if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0 ||
-        bpx_to_uint64(st, given[0], "n", BP_BAD_SIZE, &n_bytes) < 0 ||
+        bpx_to_bytes(st, given[0], "n", BP_BAD_SIZE, &n_bytes) < 0 ||
         bpx_wait_init(st, &wait, given[1]) < 0 ||
-        bpx_tree_rank_all(self->tree) < 0) {
+        (self->tree->ranked != NULL && !bpx_budget_fits(self, n_bytes) &&
+         bpx_tree_rank_all(self->tree) < 0)) {
         return NULL;
     }
     bpx_tree_before(self->tree);

@@ -32,6 +32,8 @@ typedef struct bpx_feed {
     bp_cursor cursor;
     PyObject *callback;   /* NULL: none */
     unsigned long thread; /* who subscribed */
+    uint64_t round;       /* the last delivery that was for it, or the one that
+                             will not be */
     uint32_t n_holders;   /* the Subscription, the source, a drain */
     bool is_linked;
     bool is_draining;
@@ -42,6 +44,7 @@ typedef struct bpx_feed {
 typedef struct bpx_source {
     bp_log *core;
     bpx_feed *feeds;
+    uint64_t round; /* deliveries begun */
 } bpx_source;
 
 /* An open feed with one holder; NULL with an exception. `callback` may be NULL.
@@ -53,17 +56,18 @@ bpx_feed *bpx_feed_new(bpx_state *st, bpx_source *source,
 void bpx_feed_close(bpx_source *source, bpx_feed *feed);
 /* One holder less. */
 void bpx_feed_drop(bpx_feed *feed);
-/* At most `n_max` records, one after the other: the call-back may end the
- * subscription in between. `list` may be NULL. 0; -1 with an exception; 1:
- * stop. */
+/* At most `n_max` of the records that are there now, one after the other: the
+ * call-back may end the subscription in between, and what it causes comes at
+ * the next drain. `list` may be NULL. 0; -1 with an exception; 1: stop. */
 int bpx_feed_drain(bpx_state *st, bpx_source *source, bpx_feed *feed,
                    uint64_t n_max, PyObject *list);
 
 int bpx_source_traverse(bpx_source *source, visitproc visit, void *arg);
 /* Close all cursors and drop all call-backs. */
 void bpx_source_clear(bpx_source *source);
-/* Hand out what is new to the feeds that this thread opened. Call-backs that
- * raise are logged; no exception is set on return, and none may be on entry. */
+/* Hand out what is new to the feeds that this thread opened, once to each.
+ * Call-backs that raise are logged; no exception is set on return, and none may
+ * be on entry. */
 void bpx_source_deliver(bpx_state *st, bpx_source *source);
 
 /* ---- the tree (tree.c) --------------------------------------------------- */
@@ -88,9 +92,16 @@ typedef struct bpx_tree {
     /* Open watches by the low half of their handles; borrowed, NULL: none. */
     bpx_pressure_watch **watches;
     size_t n_watches;
-    bool is_delivering; /* edges, somewhere up the stack or on another thread */
-    bp_cursor lines;    /* records that had no debug line yet */
-    uint64_t next_seq;  /* the first of them */
+    /* Edges that were taken from the core to be delivered, and not yet were. */
+    bp_edge *edges;
+    size_t n_edges, edge_capacity;
+    bool is_delivering;      /* edges, somewhere up the stack or on another
+                                thread */
+    unsigned long deliverer; /* which thread does */
+    bool has_more_edges;     /* said by another thread meanwhile */
+    bool has_evict_at;       /* one of its budgets evicts by itself */
+    bp_cursor lines;         /* records that had no debug line yet */
+    uint64_t next_seq;       /* the first of them */
     /* Managers whose policy is a function; borrowed. The list is
      * bpx_tree_rank_all's. */
     bpx_slots *ranked;
@@ -115,6 +126,9 @@ void bpx_tree_before(bpx_tree *tree);
  * write debug lines. Hands `result` on; where it is NULL, the exception that is
  * set stays set. Runs code of the user. The caller holds the tree alive. */
 PyObject *bpx_tree_after(bpx_tree *tree, PyObject *result);
+/* The same after a call that has delivered the edges that there were: those
+ * that call-backs caused come at the next one. */
+PyObject *bpx_tree_after_drain(bpx_tree *tree, PyObject *result);
 /* Settle now, without the GIL. */
 void bpx_tree_settle(bpx_tree *tree);
 
@@ -122,6 +136,12 @@ void bpx_tree_settle(bpx_tree *tree);
  * call that may choose victims. Runs code of the user. 0, or -1 with an
  * exception. Returns at once where tree->ranked is NULL. */
 int bpx_tree_rank_all(bpx_tree *tree);
+/* The same, where so many more bytes do not fit into the budget or one above
+ * it, for a call that itself evicts nothing: a policy that raises is logged. */
+void bpx_budget_rank_for(const bpx_budget *budget, uint64_t n_bytes);
+/* So many more bytes fit without an eviction. False too where nobody can say.
+ */
+bool bpx_budget_fits(const bpx_budget *budget, uint64_t n_bytes);
 /* This thread is inside such a function: nothing may be evicted by ranks that
  * are just being found out. */
 bool bpx_tree_is_asking(const bpx_tree *tree);
@@ -140,15 +160,21 @@ uint64_t bpx_tree_seq(bpx_tree *tree);
  * (pressure, limit, oom), as a tuple of str; NULL with an exception. */
 PyObject *bpx_tree_evicted_since(bpx_tree *tree, uint64_t seq);
 
+/* Edges that wait for their call-backs. */
+static inline bool bpx_tree_has_edges(const bpx_tree *tree)
+{
+    return tree->n_edges != 0 || bp_tree_has_edges(tree->core);
+}
 /* The edges that nobody has taken, to their call-backs; the list of those
- * (PressureEdge). Nested or beside another thread's: none, that one delivers
- * them too, so that edges come in order. NULL only without memory. */
+ * (PressureEdge). What a call-back causes comes at the next call. Nested or
+ * beside another thread's: none, that one delivers what other threads cause
+ * too, so that edges come in order. NULL only without memory. */
 PyObject *bpx_tree_deliver_edges(bpx_tree *tree);
 
-/* Logger("bayplan").error with the exception that is set; unsets it. Ctrl-C is
- * not logged but raised again as soon as Python code runs, and answered with
- * true: stop calling back. `what` names it: "a callback of pressure";
- * `callback` may be NULL. */
+/* Logger("bayplan").error with the exception that is set; unsets it. Ctrl-C and
+ * SystemExit are not logged but raised again as soon as Python code runs, and
+ * answered with true: stop calling back. `what` names it: "a callback of
+ * pressure"; `callback` may be NULL. */
 bool bpx_log_raised(bpx_state *st, const char *what, PyObject *callback);
 /* What a call-back does when it raised: logged the first time, which
  * *has_raised remembers. True: stop calling back. */
@@ -163,6 +189,9 @@ typedef struct bpx_wait {
     bp_wait core;
     PyThreadState *thread;
     PyObject *exception; /* what a signal handler raised */
+    /* Stop waiting once it is closed, by a signal handler or another thread;
+     * NULL: wait on. Borrowed. */
+    const bpx_slots *slots;
 } bpx_wait;
 
 /* `timeout`: seconds from now; NULL and 0: refuse at once; None: for ever.
@@ -290,6 +319,7 @@ typedef struct bpx_reservation {
     bpx_budget *budget;
     bp_reservation handle;
     bp_deferred *deferred; /* NULL: handed over */
+    bool is_closed;
     PyObject *weaklist;
 } bpx_reservation;
 

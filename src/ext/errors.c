@@ -199,7 +199,7 @@ static int fill(bpx_state *st, PyObject *exception, const bp_error *error)
 PyObject *bpx_raise(bpx_state *st, const bp_error *error)
 {
     bp_family family = bp_status_family(error->status);
-    if (family == BP_FAMILY_MEMORY) {
+    if (family == BP_FAMILY_MEMORY && error->text[0] == '\0') {
         return PyErr_NoMemory();
     }
     PyObject *type = st->errors[family];
@@ -298,6 +298,17 @@ void bpx_raised_value(bpx_state *st, PyObject *value)
     if (PyErr_ExceptionMatches(st->base_error)) {
         PyObject *exception = bpx_exception_take();
         complete(st, exception, BPX_value, value);
+        bpx_exception_give(exception);
+    }
+}
+
+void bpx_raised_status(bpx_state *st, bp_status status)
+{
+    if (PyErr_ExceptionMatches(st->base_error)) {
+        PyObject *exception = bpx_exception_take();
+        PyObject *code = PyUnicode_FromString(bp_status_code(status));
+        complete(st, exception, BPX_code, code);
+        Py_XDECREF(code);
         bpx_exception_give(exception);
     }
 }

@@ -245,7 +245,12 @@ static PyObject *log_repr(PyObject *object)
     bpx_log *self = (bpx_log *)object;
     uint64_t first;
     uint64_t next;
-    bp_log_range(bpx_log_source(self)->core, &first, &next);
+    bp_log *core = bpx_log_source(self)->core;
+    bp_cursor_state state;
+    if (bp_cursor_get_state(core, 0, &state, NULL) == BP_FORKED) {
+        return PyUnicode_FromString("<EvictionLog of another process>");
+    }
+    bp_log_range(core, &first, &next);
     return PyUnicode_FromFormat("<EvictionLog: records %llu to %llu>",
                                 (unsigned long long)first,
                                 (unsigned long long)next);

@@ -214,7 +214,8 @@ typedef struct bpx_state {
     PyObject *slot_states[BP_N_SLOT_STATES];
     PyObject *slot_policies[BP_N_POLICIES];
     PyObject *pressures[BP_N_PRESSURES]; /* ints, later MemoryPressure's */
-    PyObject *logger;                    /* "bayplan"; NULL until needed */
+    PyObject *parse_size; /* a size in words -> int; NULL: not handed over */
+    PyObject *logger;     /* "bayplan"; NULL until needed */
     PyTypeObject *tree_type;
     PyTypeObject *budget_type;
     PyTypeObject *reservation_type;
@@ -260,6 +261,10 @@ PyObject *bpx_raise_as(bpx_state *st, bp_status status, const char *format, ...)
 void bpx_raised_about(bpx_state *st, PyObject *factory, PyObject *buffer);
 /* Say which number the BayplanError that is set is about. */
 void bpx_raised_value(bpx_state *st, PyObject *value);
+/* Give the bayplan exception that is set, raised by Python code, a status'
+ * code.
+ */
+void bpx_raised_status(bpx_state *st, bp_status status);
 /* "1.5 (float)": a short repr and the type of what was given, for messages. */
 typedef struct bpx_given {
     char text[96];
@@ -308,6 +313,9 @@ int bpx_parse(const bpx_state *st, const bpx_signature *signature,
 /* A Python or NumPy integer in 0..UINT64_MAX; `status` is raised otherwise. */
 int bpx_to_uint64(bpx_state *st, PyObject *object, const char *what,
                   bp_status status, uint64_t *out);
+/* The same, or a size in words ("8GiB"): runs bayplan's own Python for that. */
+int bpx_to_bytes(bpx_state *st, PyObject *object, const char *what,
+                 bp_status status, uint64_t *out);
 int bpx_to_bool(bpx_state *st, PyObject *object, const char *what, bool *out);
 int bpx_to_float(bpx_state *st, PyObject *object, const char *what, float *out);
 /* Seconds >= 0; None is INFINITY. May run code of the user (__float__). */
@@ -316,6 +324,9 @@ int bpx_to_seconds(bpx_state *st, PyObject *object, const char *what,
 /* UTF-8, borrowed from `object`, without NUL. */
 int bpx_to_text(bpx_state *st, PyObject *object, const char *what,
                 bp_status status, const char **out);
+/* The same, and not empty. */
+int bpx_to_label(bpx_state *st, PyObject *object, const char *what,
+                 const char **out);
 /* bpx_to_text, and identifier and NFKC-normal where it is not ASCII (which the
  * core checks alone). */
 int bpx_to_name(bpx_state *st, PyObject *object, const char *what,

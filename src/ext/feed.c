@@ -58,6 +58,7 @@ bpx_feed *bpx_feed_new(bpx_state *st, bpx_source *source,
         return NULL;
     }
     feed->n_holders = 1;
+    feed->round = source->round; /* what is being delivered is not for it */
     feed->thread = PyThread_get_thread_ident();
     if (callback != NULL) {
         feed->callback = Py_NewRef(callback);
@@ -112,6 +113,12 @@ int bpx_feed_drain(bpx_state *st, bpx_source *source, bpx_feed *feed,
 {
     int rc = 0;
     bp_record record;
+    bp_cursor_state state;
+    if (bp_cursor_get_state(source->core, feed->cursor, &state, NULL) !=
+        BP_OK) {
+        return 0; /* ended, or a forked child: nothing to give */
+    }
+    n_max = n_max < state.n_pending ? n_max : state.n_pending;
     feed->is_draining = true;
     feed->n_holders++;
     for (uint64_t i = 0; rc == 0 && i < n_max; i++) {
@@ -125,14 +132,15 @@ int bpx_feed_drain(bpx_state *st, bpx_source *source, bpx_feed *feed,
     return rc;
 }
 
-/* The first that this thread may drain and that has something. */
-static bpx_feed *find_ready(bpx_source *source)
+/* The first that this thread may drain and that has something, if no delivery
+ * since `round` came to it. */
+static bpx_feed *find_ready(bpx_source *source, uint64_t round)
 {
     unsigned long self = PyThread_get_thread_ident();
     bpx_feed *feed = source->feeds;
     for (; feed != NULL; feed = feed->next) {
         bp_cursor_state state;
-        if (feed->thread == self && !feed->is_draining &&
+        if (feed->thread == self && feed->round < round && !feed->is_draining &&
             bp_cursor_get_state(source->core, feed->cursor, &state, NULL) ==
                 BP_OK &&
             state.n_pending > 0) {
@@ -146,8 +154,10 @@ void bpx_source_deliver(bpx_state *st, bpx_source *source)
 {
     bpx_feed *feed;
     int rc = 0;
+    uint64_t round = ++source->round;
     while (rc == 0 && bp_log_has_news(source->core) &&
-           (feed = find_ready(source)) != NULL) {
+           (feed = find_ready(source, round)) != NULL) {
+        feed->round = round;
         rc = bpx_feed_drain(st, source, feed, UINT64_MAX, NULL);
     }
     if (rc < 0) {

@@ -111,18 +111,21 @@ static PyObject *set_classes(PyObject *module, PyObject *const *args,
 {
     static const bpx_signature signature = {
         "_set_classes",
-        4,
+        5,
         0,
         0,
-        {BPX_layout, BPX_bound, BPX_slot, BPX_pressure}};
+        {BPX_layout, BPX_bound, BPX_slot, BPX_pressure, BPX_size}};
     bpx_state *st = bpx_state_of(module);
-    PyObject *given[4];
+    PyObject *given[5];
     if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0 ||
         set_class(given[0], st->layout_type, &st->layout_class) < 0 ||
         set_class(given[1], st->bound_type, &st->bound_class) < 0 ||
         set_class(given[2], st->slot_type, &st->slot_class) < 0 ||
         (given[3] != NULL && bpx_set_pressures(st, given[3]) < 0)) {
         return NULL;
+    }
+    if (given[4] != NULL) {
+        Py_XSETREF(st->parse_size, Py_NewRef(given[4]));
     }
     Py_RETURN_NONE;
 }
@@ -184,9 +187,9 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(
     set_classes_doc,
     "_set_classes($module, /, *, layout=None, bound=None, slot=None,\n"
-    "             pressure=None)\n--\n\n"
-    "Say which subclasses of Layout, BoundLayout and Slot to make, and\n"
-    "which enum has the levels of pressure.");
+    "             pressure=None, size=None)\n--\n\n"
+    "Say which subclasses of Layout, BoundLayout and Slot to make, which\n"
+    "enum has the levels of pressure, and what reads a size in words.");
 PyDoc_STRVAR(
     pressure_of_doc,
     "_pressure_of($module, /, used, limit, levels=(50, 80, 95))\n--\n\n"
@@ -286,6 +289,7 @@ static int module_exec(PyObject *module)
     X(st->child_region_type)                                                   \
     X(st->plan_type)                                                           \
     X(st->hazard_type)                                                         \
+    X(st->parse_size)                                                          \
     X(st->logger)                                                              \
     X(st->tree_type)                                                           \
     X(st->budget_type)                                                         \

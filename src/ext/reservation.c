@@ -123,14 +123,20 @@ static PyObject *close_reservation(PyObject *object,
 {
     bpx_reservation *self = (bpx_reservation *)object;
     bpx_tree *tree = self->budget->tree;
+    self->is_closed = true;
     bpx_tree_before(tree);
     bp_reservation_close(tree->core, self->handle);
     return bpx_tree_after(tree, Py_NewRef(Py_None));
 }
 
-static PyObject *enter(PyObject *self, PyObject *Py_UNUSED(unused))
+static PyObject *enter(PyObject *object, PyObject *Py_UNUSED(unused))
 {
-    return Py_NewRef(self);
+    bpx_reservation *self = (bpx_reservation *)object;
+    if (self->is_closed) {
+        return bpx_raise_as(bpx_tree_state(self->budget->tree), BP_STALE,
+                            "this reservation is closed");
+    }
+    return Py_NewRef(object);
 }
 
 static PyObject *leave(PyObject *self, PyObject *Py_UNUSED(args))
@@ -154,6 +160,12 @@ static PyObject *reservation_repr(PyObject *object)
 {
     bpx_reservation *self = (bpx_reservation *)object;
     uint64_t left = bp_reservation_left(self->budget->tree->core, self->handle);
+    if (!bpx_tree_is_ours(self->budget->tree)) {
+        return PyUnicode_FromString("<Reservation of another process>");
+    }
+    if (self->is_closed) {
+        return PyUnicode_FromString("<Reservation: closed>");
+    }
     return PyUnicode_FromFormat("<Reservation: %llu bytes left>",
                                 (unsigned long long)left);
 }

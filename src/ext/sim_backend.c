@@ -53,8 +53,8 @@ static int to_options(bpx_state *st, const given_options *given,
     uint64_t polls = 1;
     *out = (bp_sim_options){.capacity = UINT64_MAX, .granularity = 1};
     if ((given->capacity != NULL && given->capacity != Py_None &&
-         bpx_to_uint64(st, given->capacity, "capacity", BP_BAD_VALUE,
-                       &out->capacity) < 0) ||
+         bpx_to_bytes(st, given->capacity, "capacity", BP_BAD_VALUE,
+                      &out->capacity) < 0) ||
         (given->events != NULL &&
          to_events(st, given->events, &out->events) < 0) ||
         (given->fail != NULL && given->fail != Py_None &&
@@ -323,6 +323,9 @@ static PyObject *get_name(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *sim_repr(PyObject *object)
 {
     bp_backend_info info;
+    if (((bpx_sim *)object)->epoch != bp_process_epoch()) {
+        return PyUnicode_FromString("<SimBackend of another process>");
+    }
     bp_backend_get_info(((bpx_sim *)object)->core, &info);
     if (info.total == UINT64_MAX) {
         return PyUnicode_FromFormat("<SimBackend: %llu bytes used>",
@@ -354,7 +357,8 @@ PyDoc_STRVAR(
     "           polls=1)\n--\n\n"
     "Host memory that behaves like a device: streams, events, failures.\n\n"
     "Parameters\n----------\n"
-    "capacity : int, optional\n    Bytes of the device; by default no limit.\n"
+    "capacity : int or str, optional\n    Bytes of the device ('8GiB'); by "
+    "default no limit.\n"
     "events : str\n"
     "    When what a stream was given is done: 'immediate' (at once), "
     "'manual'\n"

@@ -143,7 +143,7 @@ static PyObject *get_field(PyObject *object, void *closure)
     bpx_tree_before(tree);
     if (bp_slot_get_info(tree->core, self->cell->handle, &info, &error) !=
         BP_OK) {
-        return bpx_tree_after(tree, bpx_raise(st, &error));
+        return bpx_tree_after(tree, bpx_slot_raise(self, &error));
     }
     return bpx_tree_after(tree, field_of(st, &info, (int)(intptr_t)closure));
 }
@@ -155,6 +155,10 @@ static PyObject *slot_repr(PyObject *object)
     bool is_there = !self->manager->is_closed &&
                     bp_slot_get_info(bpx_slots_tree(self->manager)->core,
                                      self->cell->handle, &info, NULL) == BP_OK;
+    if (!bpx_tree_is_ours(bpx_slots_tree(self->manager))) {
+        return PyUnicode_FromFormat("<Slot %R of another process>",
+                                    self->cell->name);
+    }
     return PyUnicode_FromFormat("<Slot %R: %llu bytes, %s>", self->cell->name,
                                 (unsigned long long)self->cell->n_bytes,
                                 is_there ? bp_slot_state_name(info.state)

@@ -23,9 +23,11 @@ static int refuse_size(const bpx_slot *self, uint64_t n_bytes, const char *what)
         return 0;
     }
     bp_error error = {.status = BP_OK};
-    bp_status status =
-        bp_fail(&error, BP_BAD_SIZE, "%s has %llu bytes, and the slot has %llu",
-                what, (unsigned long long)n_bytes, (unsigned long long)room);
+    bp_status status = bp_fail(
+        &error, BP_BAD_SIZE, "%s has %llu bytes, and slot '%.80s' has %llu",
+        what, (unsigned long long)n_bytes, bpx_cell_text(self->cell),
+        (unsigned long long)room);
+    bp_error_about(&error, "", bpx_cell_text(self->cell));
     bp_error_numbers(&error, n_bytes, room);
     if (status != BP_OK) {
         bpx_raise(bpx_state_of(self->module), &error);
@@ -33,19 +35,23 @@ static int refuse_size(const bpx_slot *self, uint64_t n_bytes, const char *what)
     return -1;
 }
 
-/* What numpy.ascontiguousarray() makes of it, if it fits. */
+/* What numpy.ascontiguousarray() makes of it, if it fits; an array that does
+ * not is never copied. */
 static PyArrayObject *to_source(bpx_slot *self, PyObject *object)
 {
-    PyArrayObject *array = (PyArrayObject *)PyArray_FromAny(
-        object, NULL, 0, 0, NPY_ARRAY_C_CONTIGUOUS, NULL);
+    PyArrayObject *array =
+        (PyArrayObject *)PyArray_FromAny(object, NULL, 0, 0, 0, NULL);
     if (array == NULL) {
         return NULL;
     }
-    if (refuse_references(bpx_state_of(self->module), array) < 0 ||
-        refuse_size(self, (uint64_t)PyArray_NBYTES(array), "the array") < 0) {
-        Py_CLEAR(array);
+    PyArrayObject *source = NULL;
+    if (refuse_references(bpx_state_of(self->module), array) == 0 &&
+        refuse_size(self, (uint64_t)PyArray_NBYTES(array), "the array") == 0) {
+        source = (PyArrayObject *)PyArray_FromArray(array, NULL,
+                                                    NPY_ARRAY_C_CONTIGUOUS);
     }
-    return array;
+    Py_DECREF(array);
+    return source;
 }
 
 static PyArrayObject *new_target(const bpx_slot *self)
@@ -108,9 +114,13 @@ static void move(copy *c)
     bpx_slots_unhold(c->slot->manager);
 }
 
+/* All of its bytes at once need none of the old ones. */
 static int move_in_use(copy *c)
 {
-    if (bpx_slot_begin(c->slot, !c->is_out, NULL) < 0) {
+    bp_intent intent = c->is_out                              ? BP_READS
+                       : c->n_bytes == c->slot->cell->n_bytes ? BP_OVERWRITES
+                                                              : BP_WRITES;
+    if (bpx_slot_begin(c->slot, intent, NULL) < 0) {
         return -1;
     }
     move(c);
@@ -130,7 +140,8 @@ static int run(copy *c)
         return 0;
     }
     bpx_tree_before(bpx_slots_tree(manager));
-    bool is_direct = c->is_out || c->slot->cell->n_loading > 0;
+    bool is_direct = bpx_slot_is_filled_here(c->slot) ||
+                     (c->is_out && c->slot->cell->n_loading == 0);
     if (is_direct) {
         move(c);
     }
@@ -140,7 +151,7 @@ static int run(copy *c)
         }
     }
     if (c->status != BP_OK) {
-        bpx_raise(bpx_slots_state(manager), &c->error);
+        bpx_slot_raise(c->slot, &c->error);
         return -1;
     }
     return 0;

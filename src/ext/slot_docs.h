@@ -35,19 +35,22 @@ PyDoc_STRVAR(
     "StaleHandle\n    The slot is gone, or its contents are lost.");
 PyDoc_STRVAR(
     view_doc,
-    "view($self, /, dtype=numpy.uint8, shape=None)\n--\n\n"
+    "view($self, /, dtype=numpy.uint8, shape=None, write=True)\n--\n\n"
     "The slot's bytes where they are. The slot is in use by the host until\n"
     "the view and its arrays are gone; restored first if it is evicted.\n\n"
     "Parameters\n----------\n"
     "dtype : dtype_like\n    Of the elements.\n"
     "shape : int or tuple of int, optional\n"
-    "    Elements, from the slot's beginning; all of the slot without it.\n\n"
+    "    Elements, from the slot's beginning; all of the slot without it.\n"
+    "write : bool\n"
+    "    False: arrays are read-only, and a copy on the host stays good.\n\n"
     "Returns\n-------\n"
     "SlotView\n\n"
     "Raises\n------\n"
     "BufferValueError\n    More bytes than the slot has, or bytes that do not\n"
     "    divide into elements.\n"
     "BudgetExceeded\n    No room to restore it.\n"
+    "Busy\n    It is being loaded: what loads it uses copy_from().\n"
     "NotYetError\n    The host cannot see this memory.\n"
     "StaleHandle\n    The slot is gone, or its contents are lost.");
 PyDoc_STRVAR(name_doc, "Its name.");

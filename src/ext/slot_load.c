@@ -13,6 +13,28 @@ static PyObject *raise_no_function(const bpx_slot *self)
                         bpx_cell_text(self->cell));
 }
 
+bool bpx_slot_is_filled_here(const bpx_slot *self)
+{
+    return self->cell->n_loading > 0 &&
+           self->cell->loader == PyThread_get_thread_ident();
+}
+
+PyObject *bpx_slot_raise(const bpx_slot *self, const bp_error *error)
+{
+    bpx_state *st = bpx_state_of(self->module);
+    if (error->status != BP_STALE) {
+        return bpx_raise(st, error);
+    }
+    const char *name = bpx_cell_text(self->cell);
+    bp_error stale = {.status = BP_OK};
+    bp_status status =
+        bp_fail(&stale, BP_STALE, "slot '%.80s' is gone: %s", name,
+                self->manager->is_closed ? "its manager is closed"
+                                         : "deallocated, or replaced");
+    bp_error_about(&stale, "", name);
+    return status == BP_OK ? NULL : bpx_raise(st, &stale);
+}
+
 /* `answer` is what the function returned. */
 static int end_filling(bpx_slot *self, PyObject *answer)
 {
@@ -28,7 +50,7 @@ static int end_filling(bpx_slot *self, PyObject *answer)
         return -1;
     }
     if (status != BP_OK) {
-        bpx_raise(bpx_state_of(self->module), &error);
+        bpx_slot_raise(self, &error);
         return -1;
     }
     return 0;
@@ -38,31 +60,49 @@ int bpx_slot_fill(bpx_slot *self)
 {
     bpx_cell *cell = self->cell;
     PyObject *load = Py_XNewRef(cell->load);
+    unsigned long loader = cell->loader;
+    cell->loader = PyThread_get_thread_ident();
     cell->n_loading++;
     PyObject *answer = load == NULL
                            ? raise_no_function(self)
                            : PyObject_CallOneArg(load, (PyObject *)self);
     cell->n_loading--;
+    cell->loader = loader;
     int rc = end_filling(self, answer);
     Py_XDECREF(answer);
     Py_XDECREF(load);
     return rc;
 }
 
-int bpx_slot_begin(bpx_slot *self, bool is_writing, PyObject *timeout)
+/* Bytes it needs to be on the device: none where it is there already. */
+static uint64_t bytes_needed(const bpx_slot *self)
+{
+    bp_slot_info info;
+    const bpx_tree *tree = bpx_slots_tree(self->manager);
+    return tree->ranked == NULL || /* nobody will ask */
+                   bp_slot_get_info(tree->core, self->cell->handle, &info,
+                                    NULL) != BP_OK ||
+                   info.state == BP_SLOT_RESIDENT
+               ? 0
+               : info.n_charged;
+}
+
+int bpx_slot_begin(bpx_slot *self, bp_intent intent, PyObject *timeout)
 {
     bpx_call call;
     bool needs_load = false;
-    if (bpx_call_init(&call, self->manager, timeout) < 0) {
+    if (bpx_call_init(&call, self->manager, bytes_needed(self), timeout) < 0) {
         return -1;
     }
     bpx_slots_hold(self->manager);
     bpx_call_begin(&call);
-    bp_status status = bp_slot_use_begin(
-        call.tree, self->cell->handle, is_writing, &call.wait.core, &needs_load,
-        &call.shortage, &call.error);
+    bp_status status = bp_slot_use_begin(call.tree, self->cell->handle, intent,
+                                         &call.wait.core, &needs_load,
+                                         &call.shortage, &call.error);
     bpx_call_end(&call);
-    if (status != BP_OK) {
+    if (status == BP_STALE) {
+        bpx_slot_raise(self, &call.error);
+    } else if (status != BP_OK) {
         bpx_call_raise(&call);
     } else if (!needs_load || bpx_slot_fill(self) == 0) {
         return 0;

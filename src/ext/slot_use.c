@@ -77,7 +77,8 @@ static PyObject *use_enter(PyObject *object, PyObject *Py_UNUSED(unused))
                             bpx_cell_text(slot->cell));
     }
     self->is_begun = true;
-    if (bpx_slot_begin(slot, self->is_writing, self->timeout) < 0) {
+    if (bpx_slot_begin(slot, self->is_writing ? BP_WRITES : BP_READS,
+                       self->timeout) < 0) {
         self->is_begun = false;
         return bpx_tree_after(bpx_slots_tree(slot->manager), NULL);
     }

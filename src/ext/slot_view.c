@@ -13,6 +13,7 @@ typedef struct slot_view {
     void *data; /* holds while the view does */
     npy_intp shape[BP_MAX_DIMS];
     int n_dims;
+    bool is_writing;
     bool is_begun;
     PyObject *weaklist;
 } slot_view;
@@ -123,10 +124,25 @@ static int shape_given(slot_view *self, PyObject *object, uint64_t n_element)
     return 0;
 }
 
+/* A view may outlive the function that fills the slot, and the memory of a slot
+ * goes when that function fails. */
+static int refuse_filling(const bpx_slot *slot)
+{
+    bpx_raise_as(bpx_state_of(slot->module), BP_BUSY,
+                 "slot '%.80s' is being loaded: what loads it fills it with "
+                 "copy_from(), and views come afterwards",
+                 bpx_cell_text(slot->cell));
+    return -1;
+}
+
 static int view_begin(slot_view *self)
 {
     bpx_slot *slot = self->slot;
-    if (bpx_slot_begin(slot, true, NULL) < 0) {
+    if (bpx_slot_is_filled_here(slot)) {
+        return refuse_filling(slot);
+    }
+    if (bpx_slot_begin(slot, self->is_writing ? BP_WRITES : BP_READS, NULL) <
+        0) {
         return -1;
     }
     self->is_begun = true;
@@ -144,11 +160,14 @@ PyObject *bpx_slot_view(PyObject *object, PyObject *const *args,
                         Py_ssize_t n_args, PyObject *kwnames)
 {
     static const bpx_signature signature = {
-        "view", 2, 2, 0, {BPX_dtype, BPX_shape}};
+        "view", 3, 3, 0, {BPX_dtype, BPX_shape, BPX_write}};
     bpx_slot *slot = (bpx_slot *)object;
     bpx_state *st = bpx_state_of(slot->module);
-    PyObject *given[2];
-    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0) {
+    PyObject *given[3];
+    bool is_writing = true;
+    if (bpx_parse(st, &signature, args, n_args, kwnames, given) < 0 ||
+        (given[2] != NULL &&
+         bpx_to_bool(st, given[2], "write", &is_writing) < 0)) {
         return NULL;
     }
     PyObject *uint8 = (PyObject *)&PyUInt8ArrType_Type;
@@ -158,6 +177,7 @@ PyObject *bpx_slot_view(PyObject *object, PyObject *const *args,
     if (self == NULL) {
         return NULL;
     }
+    self->is_writing = is_writing;
     bool is_whole = given[1] == NULL || given[1] == Py_None;
     uint64_t n_element = dtype->core.n_bytes;
     int rc = is_whole ? shape_whole(self, n_element)
@@ -175,7 +195,8 @@ static PyObject *view_numpy(PyObject *object, PyObject *Py_UNUSED(unused))
     slot_view *self = (slot_view *)object;
     PyObject *array = PyArray_NewFromDescr(
         &PyArray_Type, (PyArray_Descr *)Py_NewRef(self->descr), self->n_dims,
-        self->shape, NULL, self->data, NPY_ARRAY_WRITEABLE, NULL);
+        self->shape, NULL, self->data,
+        self->is_writing ? NPY_ARRAY_WRITEABLE : 0, NULL);
     if (array == NULL) {
         return NULL;
     }
@@ -264,7 +285,7 @@ PyDoc_STRVAR(view_doc,
              "take a view of the simulator's memory as it is.");
 PyDoc_STRVAR(numpy_doc,
              "numpy($self, /)\n--\n\n"
-             "The bytes as an array: no copy, writable.\n\n"
+             "The bytes as an array: no copy; read-only with write=False.\n\n"
              "Returns\n-------\n"
              "numpy.ndarray\n    Of `shape` and `dtype`; holds the view.");
 PyDoc_STRVAR(dlpack_doc,

@@ -23,7 +23,8 @@ typedef struct bpx_cell {
     bp_slot handle;
     bp_stamp *stamp;
     uint64_t n_bytes;
-    uint32_t n_loading; /* calls of `load` that have not returned */
+    uint32_t n_loading;   /* calls of `load` that have not returned */
+    unsigned long loader; /* the thread of the last one */
 } bpx_cell;
 
 struct bpx_slots {
@@ -38,8 +39,8 @@ struct bpx_slots {
     bp_slots handle;
     bp_deferred *deferred;  /* NULL: handed over */
     bpx_slots *next_ranked; /* in tree->ranked */
-    /* Uses, views and copies that go on. Closing waits for the last of them:
-     * what they look at must stay where it is. */
+    /* Uses, views, copies and calls that go on. Closing waits for the last of
+     * them: what they look at must stay where it is. */
     uint32_t n_holds;
     bool is_ranked; /* the policy is a function */
     bool is_closed;
@@ -111,7 +112,9 @@ void bpx_slots_unhold_later(bpx_slots *self);
 
 /* Usage: init (ranks, settles), begin, core call with the members, end, and
  * then bpx_tree_after(tree, result), where a failed call's result is
- * bpx_call_raise. The GIL is not held between begin and end. */
+ * bpx_call_raise. The GIL is not held between begin and end, and a close() of
+ * the manager meanwhile is done at the end: a signal handler's could not wait
+ * for the call that it interrupts. */
 typedef struct bpx_call {
     bpx_slots *slots;
     bp_tree *tree;
@@ -122,9 +125,13 @@ typedef struct bpx_call {
     uint64_t first_seq; /* records of the call have this or a later one */
 } bpx_call;
 
-/* `timeout` may be NULL. May run code of the user: policies that are
- * functions. 0, or -1 with an exception. */
-int bpx_call_init(bpx_call *call, bpx_slots *slots, PyObject *timeout);
+/* `n_bytes` more will be asked for: where they do not fit, policies that are
+ * functions are asked who goes first (code of the user). `timeout` may be NULL.
+ * 0, or -1 with an exception. */
+int bpx_call_init(bpx_call *call, bpx_slots *slots, uint64_t n_bytes,
+                  PyObject *timeout);
+/* n_bytes of a call that asks them in any case. */
+#define BPX_WHATEVER UINT64_MAX
 void bpx_call_begin(bpx_call *call);
 void bpx_call_end(bpx_call *call);
 /* Raise what call->error says. Always NULL. */
@@ -134,9 +141,14 @@ PyObject *bpx_call_return(bpx_call *call, PyObject *result);
 
 /* ---- slot_load.c -------------------------------------------------------- */
 
+/* This thread is in the function that fills the slot. */
+bool bpx_slot_is_filled_here(const bpx_slot *self);
+/* Raise a core call's error about this slot, by its name. Always NULL. */
+PyObject *bpx_slot_raise(const bpx_slot *self, const bp_error *error);
+
 /* Begin a use, and have the slot filled if it needs that. 0, or -1 with an
  * exception (and no use). */
-int bpx_slot_begin(bpx_slot *self, bool is_writing, PyObject *timeout);
+int bpx_slot_begin(bpx_slot *self, bp_intent intent, PyObject *timeout);
 /* Have the function fill the slot, which is RESTORING, and end that. 0, or -1
  * with an exception. */
 int bpx_slot_fill(bpx_slot *self);

@@ -78,8 +78,8 @@ static int to_request(bpx_slots *self, PyObject *const *given,
     *out = (bp_slot_request){.priority = 0};
     if (bpx_to_text(st, given[ARG_NAME], "the name of a slot", BP_BAD_NAME,
                     &out->name) < 0 ||
-        bpx_to_uint64(st, given[ARG_NBYTES], "nbytes", BP_BAD_SIZE,
-                      &out->n_bytes) < 0 ||
+        bpx_to_bytes(st, given[ARG_NBYTES], "nbytes", BP_BAD_SIZE,
+                     &out->n_bytes) < 0 ||
         (given[ARG_PIN] != NULL &&
          bpx_to_bool(st, given[ARG_PIN], "pin", &out->is_pinned) < 0) ||
         (given[ARG_PRIORITY] != NULL &&
@@ -92,8 +92,7 @@ static int to_request(bpx_slots *self, PyObject *const *given,
         bpx_to_reservation(st, given[ARG_RESERVATION], bpx_slots_tree(self),
                            &out->reservation) < 0 ||
         (is_given(given[ARG_KIND]) &&
-         bpx_to_text(st, given[ARG_KIND], "kind", BP_BAD_NAME, &out->kind) <
-             0)) {
+         bpx_to_label(st, given[ARG_KIND], "kind", &out->kind) < 0)) {
         return -1;
     }
     return 0;
@@ -117,6 +116,15 @@ static void allocation_fini(allocation *a)
     Py_XDECREF(a->cell);
 }
 
+/* Those that are not promised yet. */
+static uint64_t bytes_needed(const bpx_slots *self,
+                             const bp_slot_request *request)
+{
+    uint64_t promised =
+        bp_reservation_left(bpx_slots_tree(self)->core, request->reservation);
+    return request->n_bytes > promised ? request->n_bytes - promised : 0;
+}
+
 /* Everything that can fail and is not the core's. */
 static int prepare(bpx_slots *self, PyObject *const *given, allocation *a)
 {
@@ -128,7 +136,8 @@ static int prepare(bpx_slots *self, PyObject *const *given, allocation *a)
                            given[ARG_KIND], load);
     a->slot = a->cell == NULL ? NULL : bpx_slot_of(self, a->cell);
     if (a->slot == NULL ||
-        bpx_call_init(&a->call, self, given[ARG_TIMEOUT]) < 0) {
+        bpx_call_init(&a->call, self, bytes_needed(self, &a->request),
+                      given[ARG_TIMEOUT]) < 0) {
         return -1;
     }
     a->cell->n_bytes = a->request.n_bytes;
@@ -149,12 +158,16 @@ static void give_up(allocation *a)
 /* The new slot exists, RESIDENT or RESTORING. */
 static int enter(bpx_slots *self, allocation *a)
 {
+    if (bpx_slots_check(self) < 0) { /* closed meanwhile */
+        return -1;
+    }
     bp_status status = bp_slot_get_stamp(a->call.tree, a->cell->handle,
                                          &a->cell->stamp, &a->call.error);
-    if (status != BP_OK || bpx_slots_check(self) < 0) { /* closed meanwhile */
-        if (!PyErr_Occurred()) {
-            bpx_raise(bpx_slots_state(self), &a->call.error);
-        }
+    if (status == BP_STALE) {
+        return 0; /* replaced by another thread already: no name leads to it */
+    }
+    if (status != BP_OK) {
+        bpx_slot_raise(a->slot, &a->call.error);
         return -1;
     }
     a->old = bpx_slots_peek(self, a->cell->name);

@@ -1,14 +1,27 @@
 /* slots_call.c - SlotManager: what the calls that move bytes have in common. */
 #include "ext/slots.h"
 
-int bpx_call_init(bpx_call *call, bpx_slots *slots, PyObject *timeout)
+/* So many more bytes fit, into the budgets and on the device. */
+static bool fits(const bpx_slots *slots, uint64_t n_bytes)
+{
+    bp_backend_info info;
+    bp_backend_get_info(slots->backend_core, &info);
+    return n_bytes == 0 ||
+           (bp_round_up(n_bytes, info.granularity, &n_bytes) &&
+            n_bytes <= info.free && bpx_budget_fits(slots->budget, n_bytes));
+}
+
+int bpx_call_init(bpx_call *call, bpx_slots *slots, uint64_t n_bytes,
+                  PyObject *timeout)
 {
     bpx_tree *tree = bpx_slots_tree(slots);
     if (bpx_wait_init(bpx_slots_state(slots), &call->wait, timeout) < 0 ||
-        bpx_tree_rank_all(tree) < 0) {
+        (tree->ranked != NULL && !fits(slots, n_bytes) &&
+         bpx_tree_rank_all(tree) < 0)) {
         return -1;
     }
     call->slots = slots;
+    call->wait.slots = slots;
     call->tree = tree->core;
     call->error = (bp_error){.status = BP_OK};
     bpx_shortage_init(&call->shortage);
@@ -21,12 +34,14 @@ int bpx_call_init(bpx_call *call, bpx_slots *slots, PyObject *timeout)
 
 void bpx_call_begin(bpx_call *call)
 {
+    bpx_slots_hold(call->slots);
     bpx_wait_begin(&call->wait);
 }
 
 void bpx_call_end(bpx_call *call)
 {
     bpx_wait_end(&call->wait);
+    bpx_slots_unhold(call->slots);
 }
 
 PyObject *bpx_call_raise(bpx_call *call)

@@ -90,7 +90,7 @@ int bpx_slots_check(const bpx_slots *self)
     bpx_state *st = bpx_slots_state(self);
     if (!bpx_tree_is_ours(bpx_slots_tree(self))) {
         bpx_raise_as(st, BP_FORKED,
-                     "this slot manager was made in the parent process");
+                     "this slot manager belongs to the parent process");
         return -1;
     }
     if (self->is_closed) {

@@ -17,8 +17,8 @@ PyDoc_STRVAR(
     "    recently used), 'mru' (most recently used), 'big_first', or a "
     "function\n"
     "    of a Slot: the smallest answer goes first. It is asked for every\n"
-    "    resident slot before victims are chosen; if it raises, nothing\n"
-    "    happens.\n"
+    "    resident slot where a request does not fit; if it raises then,\n"
+    "    nothing happens.\n"
     "on_shortage : {'evict', 'raise'}\n"
     "    'raise': refuse a request instead of evicting for it.");
 PyDoc_STRVAR(
@@ -26,7 +26,7 @@ PyDoc_STRVAR(
     "allocate($self, /, name, nbytes, *, pin=False, priority=0, keep='host',\n"
     "         load=None, replace=False, reservation=None, kind=None, timeout=0)"
     "\n--\n\n"
-    "Make a slot, resident.\n\n"
+    "Make a slot, resident. Its bytes are undefined until they are written.\n\n"
     "Parameters\n----------\n"
     "name : str\n"
     "nbytes : int\n    Bytes, at least 1 and below 2**63.\n"

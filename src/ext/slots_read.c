@@ -221,6 +221,10 @@ PyObject *bpx_slots_repr(PyObject *object)
 {
     bpx_slots *self = (bpx_slots *)object;
     bp_slots_stats s;
+    if (!bpx_tree_is_ours(bpx_slots_tree(self))) {
+        return PyUnicode_FromFormat("<%s of another process>",
+                                    Py_TYPE(object)->tp_name);
+    }
     if (self->is_closed ||
         bp_slots_get_stats(bpx_slots_tree(self)->core, self->handle, &s,
                            NULL) != BP_OK) {

@@ -33,8 +33,8 @@ PyObject *bpx_slots_evict(PyObject *object, PyObject *const *args,
 
 static int to_nbytes(bpx_slots *self, PyObject *object, uint64_t *out)
 {
-    return bpx_to_uint64(bpx_slots_state(self), object, "nbytes", BP_BAD_SIZE,
-                         out);
+    return bpx_to_bytes(bpx_slots_state(self), object, "nbytes", BP_BAD_SIZE,
+                        out);
 }
 
 enum { N_AT_ONCE = 16 };
@@ -84,7 +84,7 @@ PyObject *bpx_slots_plan(PyObject *object, PyObject *const *args,
     if (bpx_parse(bpx_slots_state(self), &signature, args, n_args, kwnames,
                   given) < 0 ||
         bpx_slots_check(self) < 0 || to_nbytes(self, given[0], &n_bytes) < 0 ||
-        bpx_call_init(&call, self, NULL) < 0) {
+        bpx_call_init(&call, self, n_bytes, NULL) < 0) {
         return NULL;
     }
     return bpx_call_return(&call, plan(&call, n_bytes));
@@ -167,7 +167,7 @@ PyObject *bpx_slots_make_room(PyObject *object, PyObject *const *args,
     if (bpx_parse(bpx_slots_state(self), &signature, args, n_args, kwnames,
                   given) < 0 ||
         bpx_slots_check(self) < 0 || to_nbytes(self, given[0], &n_bytes) < 0 ||
-        bpx_call_init(&call, self, given[1]) < 0) {
+        bpx_call_init(&call, self, n_bytes, given[1]) < 0) {
         return NULL;
     }
     return bpx_call_return(&call, make_room(&call, n_bytes));
@@ -198,7 +198,8 @@ PyObject *bpx_slots_lru_candidate(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     bpx_slots *self = (bpx_slots *)object;
     bpx_call call;
-    if (bpx_slots_check(self) < 0 || bpx_call_init(&call, self, NULL) < 0) {
+    if (bpx_slots_check(self) < 0 ||
+        bpx_call_init(&call, self, BPX_WHATEVER, NULL) < 0) {
         return NULL;
     }
     return bpx_call_return(&call, first_victim(&call));

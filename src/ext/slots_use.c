@@ -72,7 +72,7 @@ PyObject *bpx_slots_prefetch(PyObject *object, PyObject *const *args,
         return NULL;
     }
     PyObject *result = NULL;
-    if (bpx_slot_begin(slot, false, NULL) == 0) {
+    if (bpx_slot_begin(slot, BP_READS, NULL) == 0) {
         bpx_slot_end(slot, stream == BP_NO_STREAM ? BP_HOST_ONLY : stream);
         result = Py_NewRef(Py_None);
     }

@@ -252,6 +252,8 @@ static PyObject *drain(PyObject *object, PyObject *const *args,
             0) {
         Py_CLEAR(list);
     }
+    /* What the call-back caused comes at the next call. */
+    self->feed->round = bpx_log_source(self->log)->round + 1;
     return bpx_log_after(self->log, list);
 }
 
@@ -300,6 +302,23 @@ static PyObject *get_callback(PyObject *self, void *Py_UNUSED(closure))
 {
     PyObject *callback = ((bpx_subscription *)self)->feed->callback;
     return Py_NewRef(callback == NULL ? Py_None : callback);
+}
+
+static PyObject *subscription_repr(PyObject *object)
+{
+    bpx_subscription *self = (bpx_subscription *)object;
+    bp_cursor_state state;
+    bp_status status = bp_cursor_get_state(bpx_log_source(self->log)->core,
+                                           self->feed->cursor, &state, NULL);
+    if (status == BP_FORKED) {
+        return PyUnicode_FromString("<Subscription of another process>");
+    }
+    if (status != BP_OK) {
+        return PyUnicode_FromString("<Subscription: ended>");
+    }
+    return PyUnicode_FromFormat("<Subscription: %llu pending, %llu missed>",
+                                (unsigned long long)state.n_pending,
+                                (unsigned long long)state.n_missed);
 }
 
 /* ---- the type ---------------------------------------------------------- */
@@ -353,6 +372,7 @@ static PyType_Slot subscription_slots[] = {
     {Py_tp_doc, (void *)subscription_doc},
     {Py_tp_dealloc, subscription_dealloc},
     {Py_tp_traverse, subscription_traverse},
+    {Py_tp_repr, subscription_repr},
     {Py_tp_methods, subscription_methods},
     {Py_tp_getset, subscription_getset},
     {Py_tp_members, subscription_members},

@@ -55,6 +55,7 @@ static void tree_dealloc(PyObject *object)
         bp_tree_free(self->core);
     }
     PyMem_Free(self->watches);
+    PyMem_Free(self->edges);
     Py_XDECREF(self->log_ref);
     Py_XDECREF(self->module);
     type->tp_free(object);
@@ -187,9 +188,57 @@ static PyObject *logger_of(bpx_state *st)
     return st->logger;
 }
 
+/* A pending call's: raise what `exception` holds, which is given up. */
+static int raise_pending(void *exception)
+{
+    bpx_exception_give(exception);
+    return -1;
+}
+
+static bool is_main_thread(void)
+{
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *thread =
+        threading == NULL ? NULL
+                          : PyObject_CallMethod(threading, "main_thread", NULL);
+    PyObject *ident =
+        thread == NULL ? NULL : PyObject_GetAttrString(thread, "ident");
+    bool is_main = ident != NULL &&
+                   PyLong_AsUnsignedLong(ident) == PyThread_get_thread_ident();
+    PyErr_Clear();
+    Py_XDECREF(ident);
+    Py_XDECREF(thread);
+    Py_XDECREF(threading);
+    return is_main;
+}
+
+/* SystemExit is set: have it raised again as soon as Python code runs. The main
+ * thread's keeps its status; elsewhere it ends a thread, which has none. */
+static void raise_exit_later(void)
+{
+    PyObject *exception = bpx_exception_take();
+    if (is_main_thread() && Py_AddPendingCall(raise_pending, exception) == 0) {
+        return;
+    }
+    (void)PyThreadState_SetAsyncExc(PyThread_get_thread_ident(),
+                                    PyExc_SystemExit);
+    Py_DECREF(exception);
+}
+
+/* What asks for the end of the program or the thread is no failure to log. */
+static bool is_farewell(void)
+{
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+           PyErr_ExceptionMatches(PyExc_SystemExit);
+}
+
 bool bpx_log_raised(bpx_state *st, const char *what, PyObject *callback)
 {
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        raise_exit_later();
+        return true;
+    }
+    if (is_farewell()) {
         PyErr_Clear();
         PyErr_SetInterrupt();
         return true;
@@ -218,11 +267,12 @@ bool bpx_log_raised(bpx_state *st, const char *what, PyObject *callback)
 bool bpx_callback_raised(bpx_state *st, const char *what, PyObject *callback,
                          bool *has_raised)
 {
-    if (*has_raised && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    bool is_over = is_farewell();
+    if (*has_raised && !is_over) {
         PyErr_Clear();
         return false;
     }
-    *has_raised = true;
+    *has_raised |= !is_over;
     return bpx_log_raised(st, what, callback);
 }
 
@@ -318,13 +368,13 @@ static void deliver(bpx_tree *tree)
 {
     bpx_state *st = bpx_tree_state(tree);
     if (bp_tree_is_unsettled(tree->core)) {
-        if (bpx_tree_rank_all(tree) < 0) {
+        if (tree->has_evict_at && bpx_tree_rank_all(tree) < 0) {
             (void)bpx_log_raised(st, "a policy", NULL);
         }
         bpx_tree_settle(tree);
     }
     write_news(tree);
-    if (bp_tree_has_edges(tree->core) && !tree->is_delivering) {
+    if (bpx_tree_has_edges(tree)) {
         PyObject *edges = bpx_tree_deliver_edges(tree);
         if (edges == NULL) {
             PyErr_WriteUnraisable(NULL); /* no memory; the edges come later */
@@ -334,9 +384,23 @@ static void deliver(bpx_tree *tree)
     bpx_source_deliver(st, &tree->source);
 }
 
+PyObject *bpx_tree_after_drain(bpx_tree *tree, PyObject *result)
+{
+    if (tree->is_delivering) {
+        return bpx_tree_after(tree, result);
+    }
+    Py_INCREF(tree);
+    tree->is_delivering = true;
+    tree->deliverer = PyThread_get_thread_ident();
+    result = bpx_tree_after(tree, result);
+    tree->is_delivering = false;
+    Py_DECREF(tree);
+    return result;
+}
+
 PyObject *bpx_tree_after(bpx_tree *tree, PyObject *result)
 {
-    if (!bp_tree_is_unsettled(tree->core) && !bp_tree_has_edges(tree->core) &&
+    if (!bp_tree_is_unsettled(tree->core) && !bpx_tree_has_edges(tree) &&
         !bp_log_has_news(tree->source.core)) {
         return result;
     }

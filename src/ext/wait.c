@@ -1,6 +1,6 @@
 /* wait.c - timeouts, and Ctrl-C beside a core call that waits without the GIL.
  */
-#include "ext/device.h"
+#include "ext/slots.h"
 
 /* `seconds` is neither negative nor NaN. */
 static uint64_t deadline_after(double seconds)
@@ -23,6 +23,9 @@ static bool is_interrupted(void *ctx)
     }
     bpx_wait_end(wait);
     if (PyErr_CheckSignals() < 0) {
+        wait->exception = bpx_exception_take();
+    } else if (wait->slots != NULL && wait->slots->is_closed) {
+        (void)bpx_slots_check(wait->slots);
         wait->exception = bpx_exception_take();
     }
     bpx_wait_begin(wait);

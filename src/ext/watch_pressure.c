@@ -59,7 +59,7 @@ int bpx_to_pressure(bpx_state *st, PyObject *object, bp_pressure *out)
     bpx_given given;
     bpx_describe(object, &given);
     bpx_raise_as(st, BP_BAD_VALUE,
-                 "a level is LOW, MEDIUM, HIGH or CRITICAL, not %s",
+                 "a level to watch is MEDIUM, HIGH or CRITICAL, not %s",
                  given.text);
     return -1;
 }
@@ -201,13 +201,37 @@ static int deliver_edge(bpx_tree *tree, bpx_pressure_watch *watch,
     return is_over ? 1 : 0;
 }
 
-/* All there are, until something goes wrong or Ctrl-C says so. -1: no memory.
- */
+/* Those of the core join tree->edges. -1: no memory, and the rest stays. */
+static int take_edges(bpx_tree *tree)
+{
+    while (bp_tree_has_edges(tree->core)) {
+        if (tree->n_edges == tree->edge_capacity) {
+            size_t capacity = 2 * tree->edge_capacity + 8;
+            bp_edge *edges =
+                PyMem_Realloc(tree->edges, capacity * sizeof *edges);
+            if (edges == NULL) {
+                PyErr_NoMemory();
+                return -1;
+            }
+            tree->edges = edges;
+            tree->edge_capacity = capacity;
+        }
+        if (!bp_tree_take_edge(tree->core, &tree->edges[tree->n_edges])) {
+            break; /* a watch took its edges along */
+        }
+        tree->n_edges++;
+    }
+    return 0;
+}
+
+/* All that are there now, until something goes wrong or Ctrl-C says so; the
+ * rest stays. -1: no memory. */
 static int deliver_all(bpx_tree *tree, PyObject *list)
 {
-    bp_edge edge;
-    int rc = 0;
-    while (rc == 0 && bp_tree_take_edge(tree->core, &edge)) {
+    size_t i = 0;
+    int rc = take_edges(tree);
+    while (rc == 0 && i < tree->n_edges) {
+        bp_edge edge = tree->edges[i++];
         bpx_pressure_watch *watch = find_watch(tree, edge.watch);
         if (watch != NULL) {
             Py_INCREF(watch);
@@ -215,17 +239,34 @@ static int deliver_all(bpx_tree *tree, PyObject *list)
             Py_DECREF(watch);
         }
     }
+    tree->n_edges -= i;
+    memmove(tree->edges, tree->edges + i, tree->n_edges * sizeof *tree->edges);
+    return rc;
+}
+
+/* Once more where other threads, which do not deliver meanwhile, caused some.
+ */
+static int deliver_rounds(bpx_tree *tree, PyObject *list)
+{
+    int rc;
+    do {
+        tree->has_more_edges = false;
+        rc = deliver_all(tree, list);
+    } while (rc == 0 && tree->has_more_edges);
     return rc;
 }
 
 PyObject *bpx_tree_deliver_edges(bpx_tree *tree)
 {
     PyObject *list = PyList_New(0);
+    unsigned long self = PyThread_get_thread_ident();
     if (list == NULL || tree->is_delivering) {
+        tree->has_more_edges |= tree->is_delivering && tree->deliverer != self;
         return list;
     }
     tree->is_delivering = true;
-    if (deliver_all(tree, list) < 0) {
+    tree->deliverer = self;
+    if (deliver_rounds(tree, list) < 0) {
         Py_CLEAR(list);
     }
     tree->is_delivering = false;
@@ -376,6 +417,14 @@ static PyObject *get_callback(PyObject *object, void *Py_UNUSED(closure))
     return Py_NewRef(self->callback != NULL ? self->callback : Py_None);
 }
 
+static PyObject *watch_repr(PyObject *object)
+{
+    bpx_pressure_watch *self = (bpx_pressure_watch *)object;
+    return PyUnicode_FromFormat("<PressureWatch: %s%s>",
+                                bp_pressure_name(self->level),
+                                self->callback == NULL ? ", ended" : "");
+}
+
 static PyMethodDef watch_methods[] = {
     {"unsubscribe", watch_unsubscribe, METH_NOARGS, unsubscribe_doc},
     {NULL, NULL, 0, NULL}};
@@ -392,13 +441,11 @@ PyDoc_STRVAR(watch_doc,
              "Made by `Budget.subscribe`; the budget keeps it until\n"
              "`unsubscribe`.");
 
-static PyType_Slot watch_slots[] = {{Py_tp_doc, (void *)watch_doc},
-                                    {Py_tp_dealloc, watch_dealloc},
-                                    {Py_tp_traverse, watch_traverse},
-                                    {Py_tp_clear, watch_clear},
-                                    {Py_tp_methods, watch_methods},
-                                    {Py_tp_getset, watch_getset},
-                                    {0, NULL}};
+static PyType_Slot watch_slots[] = {
+    {Py_tp_doc, (void *)watch_doc},   {Py_tp_dealloc, watch_dealloc},
+    {Py_tp_traverse, watch_traverse}, {Py_tp_clear, watch_clear},
+    {Py_tp_repr, watch_repr},         {Py_tp_methods, watch_methods},
+    {Py_tp_getset, watch_getset},     {0, NULL}};
 
 static PyType_Spec watch_spec = {
     .name = "bayplan._core.PressureWatch",

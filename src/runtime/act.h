@@ -57,6 +57,8 @@ struct bp__piece {
     bool is_foreign;      /* it left while the device might still use it */
     bool is_held;         /* so `done` waits for that, and all later copies */
     bool brings_contents; /* its slot will have contents when it has gone */
+    bool is_undone;       /* its slot was not made: what its claim had of a
+                             reservation goes back there */
     bp__slot *resident;   /* whose memory it is; NULL once it has left */
     bp__claim claim;      /* by which its bytes came */
     uint64_t seen;        /* by which poll, a tick */
@@ -138,6 +140,18 @@ void bp__wait_changed_locked(bp_tree *tree);
  * whatever is copied now comes after that. */
 bool bp__stream_is_held_locked(const bp_tree *tree, const bp_backend *backend);
 
+/* ---- loaders ----------------------------------------------------------- */
+
+/* Does the calling thread fill this slot? */
+bool bp__is_my_load(const bp__slot *slot);
+/* May the calling thread wait, as `wait` says, for the end of this slot's load?
+ * Not for one of its own, nor for one whose thread waits, through others even,
+ * for one of its own. */
+bool bp__may_await_load_locked(bp_tree *tree, const bp__slot *slot,
+                               const bp_wait *wait);
+/* The calling thread waits for this load from now on; BP_NO_SLOT: for none. */
+void bp__note_awaited_locked(bp_tree *tree, bp_slot awaited);
+
 /* ---- retirees ---------------------------------------------------------- */
 
 /* Free what may be freed, without waiting. */
@@ -148,8 +162,14 @@ void bp__poll_busy(bp_tree *tree);
  * waits for somebody else's work (or seems to: it retires by itself then).
  * Gives the lock up. */
 void bp__await_batch_locked(bp_tree *tree, uint64_t batch);
-/* A piece whose bytes are in `used` and that is no slot's leaves. */
+/* A piece whose bytes are in `used` and that is to be no slot's leaves. */
 void bp__piece_shed_locked(bp_tree *tree, bp__piece *piece);
+/* The same for bytes that are in `retiring`, and in no list yet. */
+void bp__piece_undo_locked(bp_tree *tree, bp__piece *piece);
+/* A retiree's memory is free, or given up: out of the ledger. The piece is the
+ * caller's to free, and its backend is nobody's any more: it has to be referred
+ * to until then. */
+void bp__piece_retired_locked(bp_tree *tree, bp__piece *piece);
 
 /* ---- evictions --------------------------------------------------------- */
 
@@ -169,12 +189,21 @@ void bp__depart_locked(bp_tree *tree, bp__slot *slot, bp_cause cause);
  * RESIDENT again. Errors: DEVICE_FAULT, NO_MEMORY. */
 BP_MUST_USE bp_status bp__evict_locked(bp_tree *tree, const bp__batch *batch,
                                        bp_error *error);
-/* Evict down to `target` bytes in use of `budget` (its handle; stale: nothing
- * to do), as far as it goes; *ticket is the batch's. Gives the lock up. Errors:
- * as above. */
-BP_MUST_USE bp_status bp__reclaim_locked(bp_tree *tree, bp_budget budget,
-                                         uint64_t target, bp_cause cause,
-                                         bool may_wait, uint64_t *ticket,
+/* Evict down to `target` bytes in use of a budget, as far as it goes. */
+typedef struct bp__reclaim {
+    bp_budget budget; /* stale: nothing to do */
+    uint64_t target;
+    const bp_backend *backend; /* slots on it alone; NULL: on any */
+    const bp__slot *mine;      /* as in bp__choice */
+    uint64_t before;           /* as in bp__choice */
+    bp_cause cause;
+    bool may_wait;
+    uint64_t ticket;  /* the answer: of the batch, */
+    uint64_t n_bytes; /* and how many bytes were to go */
+} bp__reclaim;
+
+/* Gives the lock up. Errors: as above. */
+BP_MUST_USE bp_status bp__reclaim_locked(bp_tree *tree, bp__reclaim *what,
                                          bp_error *error);
 
 /* ---- room -------------------------------------------------------------- */
@@ -211,6 +240,7 @@ typedef struct bp__arrival {
     bp__slot *slot;
     bp__piece *piece;
     bp__slot *replaced; /* as in bp__room */
+    bool is_blank;      /* comes without contents: all will be overwritten */
     const bp_wait *wait;
     bp_shortage *shortage;
 } bp__arrival;
@@ -220,13 +250,23 @@ typedef struct bp__arrival {
  * still RESTORING. Errors: as bp_slots_allocate and bp_slot_use_begin. */
 BP_MUST_USE bp_status bp__arrive_locked(bp__arrival *arrival, bool *needs_load,
                                         bp_error *error);
+/* What to bring back, and how. */
+typedef struct bp__restoral {
+    bool is_blank; /* as in bp__arrival */
+    const bp_wait *wait;
+    bp_shortage *shortage;
+} bp__restoral;
+
 /* Bring an EVICTED slot back; gives the lock up. On failure it is EVICTED, or
  * gone; on success it is anybody's, unless *needs_load says that it is handed
- * out to be filled. */
+ * out to be filled; one that came without contents is RESIDENT, and to be in
+ * use before the lock is given up. */
 BP_MUST_USE bp_status bp__restore_locked(bp_tree *tree, bp__slot *slot,
-                                         const bp_wait *wait, bool *needs_load,
-                                         bp_shortage *shortage,
-                                         bp_error *error);
+                                         const bp__restoral *how,
+                                         bool *needs_load, bp_error *error);
+/* A copy that was made only because a replacement might have failed. Gives the
+ * lock up: the slot is anybody's then. */
+void bp__drop_odd_copy_locked(bp_tree *tree, bp__slot *slot);
 
 /* The new slot is there: forget the one it replaced (nullable); what is left of
  * that belongs to its piece. The copy returned is the caller's to drop. */

@@ -22,6 +22,9 @@ static bp_status refuse_in_use(const bp__slot *slot, bp_error *error)
     if (slot->n_host_uses != 0) {
         return bp__refuse_busy(error, slot, "is in use by the host");
     }
+    if (slot->is_loading) {
+        return bp__refuse_busy(error, slot, "is being loaded");
+    }
     if (slot->state == BP_SLOT_EVICTING) {
         return bp__refuse_busy(error, slot, "is on its way out");
     }
@@ -99,9 +102,20 @@ typedef struct allocation {
     bp__piece *piece;
     bp__slot *slot;
     bp__slot *replaced;
+    bp_slot awaited;   /* the slot whose load it waits for, or has waited for */
     bool was_resident; /* what is replaced */
     bp__copy *copy;    /* of that; dropped at the end */
 } allocation;
+
+static bp_status refuse_reservation(const allocation *it, bp_status status,
+                                    const char *why, bp_error *error)
+{
+    const char *name = it->request->name == NULL ? "" : it->request->name;
+    status = bp_fail(error, status, "the reservation for slot '%.80s' %s", name,
+                     why);
+    bp_error_about(error, NULL, name);
+    return status;
+}
 
 static bp_status find_reservation_locked(const allocation *it,
                                          bp__reservation **out, bp_error *error)
@@ -112,12 +126,30 @@ static bp_status find_reservation_locked(const allocation *it,
     }
     *out = bp__handles_get(&it->tree->reservations, it->request->reservation);
     if (*out == NULL) {
-        return bp__refuse_stale(error, "reservation");
+        return refuse_reservation(it, BP_STALE, "is gone", error);
     }
     return (*out)->budget == it->manager->budget
                ? BP_OK
-               : bp_fail(error, BP_BAD_VALUE,
-                         "the reservation is of another budget");
+               : refuse_reservation(it, BP_BAD_VALUE, "is of another budget",
+                                    error);
+}
+
+static bool may_await_locked(allocation *it, const bp__slot *slot)
+{
+    if (slot->n_host_uses != 0 || !bp__may_wait(it->wait)) {
+        return false;
+    }
+    if (!slot->is_loading) {
+        return true;
+    }
+    if (!bp__may_await_load_locked(it->tree, slot, it->wait)) {
+        return false;
+    }
+    if (it->awaited != slot->handle) {
+        it->awaited = slot->handle;
+        bp__note_awaited_locked(it->tree, it->awaited);
+    }
+    return true;
 }
 
 /* The slot that has the name is on its way, or in use: wait for the first as
@@ -130,14 +162,17 @@ static bp_status await_replaced_locked(allocation *it, const bp__slot *slot,
     bp_error refusal;
     bp_status status = refuse_in_use(slot, &refusal);
     bp_status paused = BP_TIMED_OUT;
-    if (slot->n_host_uses == 0 && !slot->is_loading && bp__may_wait(it->wait)) {
+    if (may_await_locked(it, slot)) {
         bp__mutex_unlock(&tree->lock);
         bp__poll_retirees(tree);
         bp__mutex_lock(&tree->lock);
         paused = bp__pause_locked(tree, it->wait, pause, error);
     }
     if (paused == BP_TIMED_OUT) {
-        return bp_fail(error, status, "%s", refusal.text);
+        if (error != NULL) {
+            *error = refusal;
+        }
+        return status;
     }
     it->manager = bp__manager_get_locked(tree, handle);
     if (it->manager == NULL || it->manager->is_closing) {
@@ -157,13 +192,16 @@ static bp_status find_replaced_locked(allocation *it, bp_error *error)
                 ? NULL
                 : bp__slot_named_locked(it->manager, it->request->name);
         if (slot == NULL || !it->request->is_replacing) {
-            return BP_OK; /* a name that is taken is refused with the rest */
+            break; /* a name that is taken is refused with the rest */
         }
         if (refuse_in_use(slot, NULL) == BP_OK) {
             it->replaced = slot;
         } else {
             status = await_replaced_locked(it, slot, &pause, error);
         }
+    }
+    if (it->awaited != BP_NO_SLOT) {
+        bp__note_awaited_locked(it->tree, BP_NO_SLOT);
     }
     return status;
 }
@@ -210,11 +248,12 @@ bp__copy *bp__drop_replaced_locked(bp_tree *tree, bp__slot *old)
 void bp__restore_replaced_locked(bp_tree *tree, bp__slot *old,
                                  const bp_wait *wait)
 {
+    bp__restoral how = {.wait = wait};
     bool needs_load = false;
     if (old->state == BP_SLOT_EVICTED && old->has_contents &&
         !old->manager->is_closing) {
         bp_status status =
-            bp__restore_locked(tree, old, wait, &needs_load, NULL, NULL);
+            bp__restore_locked(tree, old, &how, &needs_load, NULL);
         (void)status; /* at worst it stays evicted, with its copy */
     }
 }

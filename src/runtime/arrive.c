@@ -2,7 +2,10 @@
  * backend, contents from the host. */
 #include "runtime/act.h"
 
+#include "base/text.h"
+
 #include <assert.h>
+#include <stdio.h>
 
 /* ---- memory ------------------------------------------------------------ */
 
@@ -14,13 +17,16 @@ static const bp__budget *root_of(const bp__budget *budget)
     return budget;
 }
 
-/* What is in use and not about to become available by itself. */
-static uint64_t staying_locked(const bp_tree *tree, const bp__budget *root)
+/* What is in use and not about to become available, on this backend, by
+ * itself. */
+static uint64_t staying_locked(const bp_tree *tree, const bp__budget *root,
+                               const bp_backend *backend)
 {
     uint64_t n = bp__in_use(root);
     for (const bp__block *block = tree->retirees; block != NULL;
          block = block->next) {
         if (!block->is_failed && block->claim == NULL &&
+            block->manager->backend == backend &&
             root_of(block->budget) == root) {
             n -= block->n_charged;
         }
@@ -29,21 +35,52 @@ static uint64_t staying_locked(const bp_tree *tree, const bp__budget *root)
 }
 
 /* The budget has room, the device has not: others of this process may have it,
- * or it lies in pieces. Evict as much as is asked for, once. */
-static bp_status evict_for_device(const bp__arrival *arrival, bp_error *error)
+ * or it lies in pieces. Evict as much as is asked for, once; what lies on other
+ * devices would not help. */
+static bp_status evict_for_device(const bp__arrival *arrival,
+                                  uint64_t *n_evicted, bp_error *error)
 {
     bp_tree *tree = arrival->tree;
     uint64_t n = arrival->piece->base.n_charged;
     bp__mutex_lock(&tree->lock);
     const bp__budget *root = root_of(arrival->slot->manager->budget);
-    uint64_t in_use = staying_locked(tree, root);
-    uint64_t ticket;
-    bp_status status =
-        bp__reclaim_locked(tree, root->handle, in_use > n ? in_use - n : 0,
-                           BP_CAUSE_OOM, false, &ticket, error);
-    bp__await_batch_locked(tree, ticket);
+    const bp_backend *backend = arrival->piece->backend;
+    uint64_t in_use = staying_locked(tree, root, backend);
+    bp__reclaim down = {.budget = root->handle,
+                        .target = in_use > n ? in_use - n : 0,
+                        .backend = backend,
+                        .cause = BP_CAUSE_OOM};
+    bp_status status = bp__reclaim_locked(tree, &down, error);
+    *n_evicted = down.n_bytes;
+    bp__await_batch_locked(tree, down.ticket);
     bp__tree_leave(tree);
     return status;
+}
+
+/* The backend knows neither who asks, nor what went for it in vain. */
+static void name_asker(const bp__arrival *arrival, uint64_t n_evicted,
+                       bp_error *error)
+{
+    const bp__slot *slot = arrival->slot;
+    const bp_key *budget = slot->manager->budget->name;
+    char vain[64 + BP__GROUPED_BYTES] = "";
+    char digits[BP__GROUPED_BYTES];
+    if (error == NULL) {
+        return;
+    }
+    bp_error told = *error;
+    if (n_evicted != 0) {
+        (void)snprintf(vain, sizeof vain, " (%s bytes were evicted for it)",
+                       bp__grouped(n_evicted, digits));
+    }
+    (void)bp_fail(error, told.status, "slot '%.60s'%s%.40s%s: %.90s%s",
+                  bp_key_text(slot->name), budget == NULL ? "" : " of budget '",
+                  budget == NULL ? "" : bp_key_text(budget),
+                  budget == NULL ? "" : "'", told.text, vain);
+    bp_error_about(error, NULL, bp_key_text(slot->name));
+    if (told.has_numbers) {
+        bp_error_numbers(error, told.value, told.limit);
+    }
 }
 
 static bp_status ask(const bp__arrival *arrival, bp_error *error)
@@ -58,19 +95,25 @@ static bp_status ask(const bp__arrival *arrival, bp_error *error)
 static bp_status get_memory(const bp__arrival *arrival, bp_error *error)
 {
     bp_backend *backend = arrival->piece->backend;
-    bp_error first; /* told only if asking again does not help */
-    bp_status status = ask(arrival, &first);
+    uint64_t n_evicted = 0;
+    bp_error told = {.status = BP_OK}; /* only if asking again does not help */
+    bp_status status = ask(arrival, &told);
     if (status == BP_DEVICE_MEMORY) {
         (void)backend->table->trim(backend);
         bp__poll_retirees(arrival->tree);
-        status = ask(arrival, &first);
+        status = ask(arrival, &told);
     }
     if (status == BP_DEVICE_MEMORY && !arrival->slot->manager->is_strict) {
-        status = evict_for_device(arrival, error);
-        return status == BP_OK ? ask(arrival, error) : status;
+        status = evict_for_device(arrival, &n_evicted, &told);
+        if (status == BP_OK) {
+            status = ask(arrival, &told);
+        }
+    }
+    if (status == BP_DEVICE_MEMORY) {
+        name_asker(arrival, n_evicted, &told);
     }
     if (status != BP_OK && error != NULL) {
-        *error = first;
+        *error = told;
     }
     return status;
 }
@@ -89,6 +132,9 @@ static bp_status await_stream_locked(const bp__arrival *arrival,
         bp__mutex_lock(&tree->lock);
         if (!bp__stream_is_held_locked(tree, arrival->piece->backend)) {
             break;
+        }
+        if (arrival->slot->manager->is_closing) {
+            return bp_fail(error, BP_CLOSED, "the slot manager is closing");
         }
         bp_status status =
             bp__may_wait(arrival->wait)
@@ -127,11 +173,13 @@ static void settle_in_locked(const bp__arrival *arrival, bool has_contents,
     bp__piece *piece = arrival->piece;
     bp__claim_commit_locked(arrival->tree, &piece->claim);
     piece->resident = slot;
-    *needs_load = !has_contents && slot->has_loader;
+    *needs_load = !has_contents && !arrival->is_blank && slot->has_loader;
     if (*needs_load) {
         slot->claim = NULL;
         slot->block = &piece->base;
         slot->is_loading = true;
+        slot->loader = bp__thread_self();
+        slot->awaited = BP_NO_SLOT;
         bp__condition_broadcast(&arrival->tree->changed);
         return;
     }
@@ -154,8 +202,8 @@ static void undo_locked(const bp__arrival *arrival)
         bp__mutex_unlock(&tree->lock);
         bp__piece_free(tree, piece);
     } else {
-        bp__claim_commit_locked(tree, &piece->claim);
-        bp__piece_shed_locked(tree, piece);
+        bp__claim_shed_locked(tree, &piece->claim);
+        bp__piece_undo_locked(tree, piece);
         bp__mutex_unlock(&tree->lock);
         bp__poll_retirees(tree);
     }
@@ -179,7 +227,7 @@ bp_status bp__arrive_locked(bp__arrival *arrival, bool *needs_load,
 {
     bp_tree *tree = arrival->tree;
     bp__slot *slot = arrival->slot;
-    bool has_contents = slot->has_contents;
+    bool has_contents = slot->has_contents && !arrival->is_blank;
     slot->claim = &arrival->piece->claim;
     *needs_load = false;
     bp_status status = make_room_locked(arrival, error);
@@ -209,9 +257,7 @@ bp_status bp__arrive_locked(bp__arrival *arrival, bool *needs_load,
 
 /* ---- restoring --------------------------------------------------------- */
 
-/* A copy that was made only because a replacement might have failed. Gives the
- * lock up: the slot is anybody's then. */
-static void drop_odd_copy_locked(bp_tree *tree, bp__slot *slot)
+void bp__drop_odd_copy_locked(bp_tree *tree, bp__slot *slot)
 {
     if (slot->keeps_copy || slot->copy == NULL) {
         return;
@@ -248,34 +294,58 @@ static bp_status begin_restore_locked(bp__arrival *arrival, bp_error *error)
     return BP_OK;
 }
 
-bp_status bp__restore_locked(bp_tree *tree, bp__slot *slot, const bp_wait *wait,
-                             bool *needs_load, bp_shortage *shortage,
-                             bp_error *error)
+/* What is refused before anything is begun. */
+static bp_status check_restorable_locked(const bp_tree *tree,
+                                         const bp__slot *slot,
+                                         const bp__restoral *how,
+                                         bp_error *error)
 {
-    assert(slot->state == BP_SLOT_EVICTED);
-    if (!slot->has_contents && !slot->has_loader) {
-        return bp_fail(error, BP_CONTENTS_LOST,
-                       "'%s' was evicted without a copy",
-                       bp_key_text(slot->name));
+    if (how->is_blank) {
+        return BP_OK;
     }
-    if (slot->has_contents && !bp__may_wait(wait) &&
+    if (!slot->has_contents && !slot->has_loader) {
+        bp_status status =
+            bp_fail(error, BP_CONTENTS_LOST,
+                    "'%s' was evicted without a copy: overwrite all of it, or "
+                    "replace it",
+                    bp_key_text(slot->name));
+        bp_error_about(error, NULL, bp_key_text(slot->name));
+        return status;
+    }
+    if (slot->has_contents && !bp__may_wait(how->wait) &&
         bp__stream_is_held_locked(tree, slot->manager->backend)) {
         return bp_fail(error, BP_TIMED_OUT,
                        "'%s' can be restored when the device is done with what "
                        "leaves before it",
                        bp_key_text(slot->name));
     }
-    bp__arrival arrival = {
-        .tree = tree, .slot = slot, .wait = wait, .shortage = shortage};
-    bp_status status = begin_restore_locked(&arrival, error);
+    return BP_OK;
+}
+
+bp_status bp__restore_locked(bp_tree *tree, bp__slot *slot,
+                             const bp__restoral *how, bool *needs_load,
+                             bp_error *error)
+{
+    assert(slot->state == BP_SLOT_EVICTED);
+    bp_status status = check_restorable_locked(tree, slot, how, error);
     if (status != BP_OK) {
         return status;
     }
+    bp__arrival arrival = {.tree = tree,
+                           .slot = slot,
+                           .is_blank = how->is_blank,
+                           .wait = how->wait,
+                           .shortage = how->shortage};
+    status = begin_restore_locked(&arrival, error);
+    if (status != BP_OK) {
+        return status;
+    }
+    slot->is_patient = bp__may_wait(how->wait);
     status = bp__arrive_locked(&arrival, needs_load, error);
     if (status != BP_OK) {
         bp__slot_sleep_locked(tree, slot);
-    } else if (!*needs_load) {
-        drop_odd_copy_locked(tree, slot);
+    } else if (!*needs_load && !how->is_blank) {
+        bp__drop_odd_copy_locked(tree, slot);
     }
     return status;
 }

@@ -164,13 +164,16 @@ static bp_status refuse_span(const span *it, const bp__slot *slot,
 static bool is_accessible(const bp__slot *slot)
 {
     return (slot->state == BP_SLOT_RESIDENT && slot->n_host_uses != 0) ||
-           slot->is_loading;
+           bp__is_my_load(slot);
 }
 
 /* Not on the device: the host copy has them, or nobody. */
 static bp_status find_copy_locked(span *it, const bp__slot *slot,
                                   bool is_reading, bp_error *error)
 {
+    if (slot->is_loading) {
+        return bp__refuse_busy(error, slot, "is being loaded");
+    }
     if (slot->state != BP_SLOT_EVICTED || !is_reading) {
         return bp__refuse_busy(error, slot,
                                slot->state == BP_SLOT_RESIDENT ||

@@ -132,7 +132,7 @@ static bp__piece *give_up_one_locked(bp_tree *tree, const bp__manager *manager,
         if (block->manager == manager) {
             *has_any = true;
             if (!bp__piece_of(block)->is_taken) {
-                bp__block_retired_locked(tree, block);
+                bp__piece_retired_locked(tree, bp__piece_of(block));
                 return bp__piece_of(block);
             }
         }

@@ -95,7 +95,7 @@ static bool apply_locked(bp_tree *tree, bp__piece *piece, outcome what)
         bp__block_fail_locked(tree, &piece->base);
         return false;
     }
-    bp__block_retired_locked(tree, &piece->base);
+    bp__piece_retired_locked(tree, piece);
     return true;
 }
 
@@ -103,6 +103,7 @@ void bp__poll_retirees(bp_tree *tree)
 {
     bp__piece *pieces[N_AT_ONCE];
     outcome outcomes[N_AT_ONCE];
+    bp_backend *backends[N_AT_ONCE];
     bool is_mine[N_AT_ONCE];
     uint64_t ticket = bp__tree_tick(tree);
     size_t n;
@@ -115,6 +116,8 @@ void bp__poll_retirees(bp_tree *tree)
         }
         bp__mutex_lock(&tree->lock);
         for (size_t i = 0; i < n; i++) {
+            /* Once its last piece is gone, the manager may go, too. */
+            backends[i] = bp_backend_ref(pieces[i]->backend);
             is_mine[i] = apply_locked(tree, pieces[i], outcomes[i]);
         }
         if (n != 0) {
@@ -125,6 +128,7 @@ void bp__poll_retirees(bp_tree *tree)
             if (is_mine[i]) {
                 bp__piece_free(tree, pieces[i]);
             }
+            bp_backend_unref(backends[i]);
         }
     } while (n == N_AT_ONCE);
 }
@@ -173,11 +177,37 @@ void bp__poll_busy(bp_tree *tree)
 
 /* ---- leaving ----------------------------------------------------------- */
 
+void bp__piece_undo_locked(bp_tree *tree, bp__piece *piece)
+{
+    piece->is_undone = true;
+    bp__block_retire_locked(tree, &piece->base);
+}
+
 void bp__piece_shed_locked(bp_tree *tree, bp__piece *piece)
 {
     bp__move(piece->base.budget, piece->base.n_charged, BP__USED, BP__RETIRING);
-    bp__block_retire_locked(tree, &piece->base);
+    bp__piece_undo_locked(tree, piece);
     bp__budget_changed_locked(tree, piece->base.budget, false);
+}
+
+/* What was taken from a reservation goes back to it, if it is still open, and
+ * not through `available`. */
+static void pay_back_locked(bp_tree *tree, bp__piece *piece)
+{
+    bp__reservation *reservation =
+        bp__handles_get(&tree->reservations, piece->claim.reservation);
+    uint64_t n = piece->claim.from_reservation;
+    if (piece->is_undone && reservation != NULL && n != 0) {
+        bp__move(piece->base.budget, n, BP__RETIRING, BP__RESERVED);
+        reservation->n_left += n;
+        piece->base.n_charged -= n;
+    }
+}
+
+void bp__piece_retired_locked(bp_tree *tree, bp__piece *piece)
+{
+    pay_back_locked(tree, piece);
+    bp__block_retired_locked(tree, &piece->base);
 }
 
 /* Something of this batch waits for nobody but us. */

@@ -61,7 +61,18 @@ static bp_status evict_replaced_locked(bp__room *room, bp_error *error)
 
 /* ---- victims ----------------------------------------------------------- */
 
-/* Without leave to wait, nothing may be copied behind somebody's work. */
+/* Some backend's stream waits for somebody's work. */
+static bool has_held_locked(const bp_tree *tree)
+{
+    for (const bp__block *block = tree->retirees; block != NULL;
+         block = block->next) {
+        if (((const bp__piece *)block)->is_held) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool would_queue(const bp__room *room, const bp__choice *choice)
 {
     for (size_t i = 0; i < choice->n_victims; i++) {
@@ -85,7 +96,10 @@ static bp_status evict_victims_locked(bp__room *room, bp__choice *choice,
                                       bp_error *error)
 {
     room->n_evicted += choice->n_bytes;
-    bp_status status = evict_replaced_locked(room, error);
+    /* One that goes for nobody goes last: its copy may wait for the device, and
+     * all copies after it. */
+    bool is_ours = is_leaving(room->replaced) && room->replaced->claim != NULL;
+    bp_status status = is_ours ? evict_replaced_locked(room, error) : BP_OK;
     if (status != BP_OK) {
         put_back_locked(room, choice);
         return status;
@@ -95,6 +109,19 @@ static bp_status evict_victims_locked(bp__room *room, bp__choice *choice,
                        .cause = BP_CAUSE_PRESSURE,
                        .ticket = bp__tree_tick(room->tree)};
     return bp__evict_locked(room->tree, &batch, error);
+}
+
+/* Without leave to wait, nothing may be copied behind somebody's work; asked
+ * before anything is claimed, so that a refusal leaves no trace. False also if
+ * the victims do not fit, or would not be enough: the choice itself tells. */
+static bool must_wait_locked(const bp__room *room, bp__choice choice)
+{
+    if (choice.may_wait || !has_held_locked(room->tree)) {
+        return false;
+    }
+    choice.is_claiming = false;
+    return bp__claim_choose_locked(room->tree, room->claim, &choice) &&
+           choice.n_victims <= choice.capacity && would_queue(room, &choice);
 }
 
 /* *is_chosen: victims went, or there is more room for them now. */
@@ -111,11 +138,10 @@ static bp_status choose_locked(bp__room *room, bp__budget **refuser,
     if (room->only != BP_NO_SLOTS && choice.only == NULL) {
         return bp__refuse_stale(error, "slot manager");
     }
+    if (must_wait_locked(room, choice)) {
+        return BP_OK;
+    }
     if (bp__claim_choose_locked(tree, room->claim, &choice)) {
-        if (!choice.may_wait && would_queue(room, &choice)) {
-            put_back_locked(room, &choice);
-            return BP_OK;
-        }
         *is_chosen = true;
         return evict_victims_locked(room, &choice, error);
     }
@@ -140,12 +166,14 @@ static bp_status mend_limits_locked(bp__room *room, bp_error *error)
     for (bp__budget *budget = room->claim->budget;
          budget != NULL && status == BP_OK && !room->is_strict;
          budget = budget->parent) {
-        uint64_t ticket;
         if (bp__in_use(budget) > budget->limit) {
-            status = bp__reclaim_locked(
-                room->tree, budget->handle, budget->limit, BP_CAUSE_LIMIT,
-                bp__may_wait(room->wait), &ticket, error);
-            bp__await_batch_locked(room->tree, ticket);
+            bp__reclaim down = {.budget = budget->handle,
+                                .target = budget->limit,
+                                .mine = room->replaced,
+                                .cause = BP_CAUSE_LIMIT,
+                                .may_wait = bp__may_wait(room->wait)};
+            status = bp__reclaim_locked(room->tree, &down, error);
+            bp__await_batch_locked(room->tree, down.ticket);
         }
     }
     return status;

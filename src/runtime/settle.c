@@ -68,12 +68,14 @@ static void reclaim_due(bp_tree *tree)
     atomic_store_explicit(&tree->is_reclaim_due, false, memory_order_relaxed);
     const bp__budget *budget;
     while ((budget = take_due_locked(tree)) != NULL) {
-        uint64_t ticket;
-        bp_status status = bp__reclaim_locked(
-            tree, budget->handle, part_of(budget->limit, budget->evict_at[1]),
-            BP_CAUSE_PRESSURE, false, &ticket, NULL);
+        bp__reclaim down = {.budget = budget->handle,
+                            .target =
+                                part_of(budget->limit, budget->evict_at[1]),
+                            .before = budget->due_since,
+                            .cause = BP_CAUSE_PRESSURE};
+        bp_status status = bp__reclaim_locked(tree, &down, NULL);
         (void)status;
-        bp__await_batch_locked(tree, ticket);
+        bp__await_batch_locked(tree, down.ticket);
     }
     bp__tree_leave(tree);
 }

@@ -11,6 +11,7 @@ typedef struct spill {
     bp_tree *tree;
     bp__slot *slot;
     bp__piece *piece;
+    bool must_copy;
     bp__copy *copy; /* what to copy to; NULL: no need to */
     bool is_new;    /* the slot does not have it yet */
 } spill;
@@ -23,12 +24,18 @@ static bool is_worth_copying(const bp__slot *slot, bool must_copy)
            (slot->is_dirty || !slot->has_contents);
 }
 
-static bp_status find_copy(spill *it, bool must_copy, bp_error *error)
+/* Nobody else has it; someone may still read what it had before. */
+static bool is_own(bp__copy *copy)
 {
-    if (!is_worth_copying(it->slot, must_copy)) {
+    return atomic_load_explicit(&copy->n_refs, memory_order_acquire) == 1;
+}
+
+static bp_status find_copy(spill *it, bp_error *error)
+{
+    if (!is_worth_copying(it->slot, it->must_copy)) {
         return BP_OK;
     }
-    if (it->slot->copy != NULL) {
+    if (it->slot->copy != NULL && is_own(it->slot->copy)) {
         it->copy = it->slot->copy;
         return BP_OK;
     }
@@ -39,14 +46,14 @@ static bp_status find_copy(spill *it, bool must_copy, bp_error *error)
 
 /* Enqueue what has to be done before the memory can go. One synchronisation
  * does for all pieces of a batch: nobody uses them meanwhile. */
-static bp_status enqueue(spill *it, bool must_copy, bp_error *error)
+static bp_status enqueue(spill *it, bp_error *error)
 {
     bp_status status = BP_OK;
     if (it->piece->needs_sync) {
         status = bp__piece_drain(it->tree, it->piece, error);
     }
     if (status == BP_OK) {
-        status = find_copy(it, must_copy, error);
+        status = find_copy(it, error);
     }
     if (status == BP_OK && it->copy != NULL) {
         status = bp__copy_from(it->tree, it->piece, it->copy, error);
@@ -64,15 +71,13 @@ void bp__depart_locked(bp_tree *tree, bp__slot *slot, bp_cause cause)
     bp__slot_depart_locked(tree, slot, cause);
 }
 
-/* The contents are on their way, or need not be. */
-static void go_locked(spill *it, const bp__batch *batch)
+/* The contents are on their way, or need not be. Returns a copy that the slot
+ * no longer has, for the caller to drop. */
+static bp__copy *go_locked(spill *it, const bp__batch *batch)
 {
     bp__piece *piece = it->piece;
-    if (it->is_new) {
-        bp__copy *old = bp__slot_set_copy_locked(it->slot, it->copy);
-        assert(old == NULL);
-        (void)old;
-    }
+    bp__copy *old =
+        it->is_new ? bp__slot_set_copy_locked(it->slot, it->copy) : NULL;
     if (it->copy != NULL) {
         it->slot->manager->counters.moved_out_bytes += it->slot->n_bytes;
     }
@@ -81,6 +86,19 @@ static void go_locked(spill *it, const bp__batch *batch)
     piece->batch = batch->ticket;
     bp__piece_give_locked(it->tree, piece);
     bp__depart_locked(it->tree, it->slot, batch->cause);
+    return old;
+}
+
+/* Gives the lock up; the slot may be gone, and its manager, too. */
+static void drop_copy_locked(bp_tree *tree, bp_backend *backend, bp__copy *copy)
+{
+    if (copy != NULL) {
+        bp_backend_ref(backend);
+        bp__mutex_unlock(&tree->lock);
+        bp__copy_unref(tree, backend, copy);
+        bp_backend_unref(backend);
+        bp__mutex_lock(&tree->lock);
+    }
 }
 
 static void stay_locked(bp_tree *tree, bp__slot *slot)
@@ -93,16 +111,21 @@ static void stay_locked(bp_tree *tree, bp__slot *slot)
 static bp_status evict_one_locked(bp_tree *tree, bp__slot *slot,
                                   const bp__batch *batch, bp_error *error)
 {
-    spill it = {.tree = tree, .slot = slot, .piece = bp__piece_of(slot->block)};
+    spill it = {.tree = tree,
+                .slot = slot,
+                .piece = bp__piece_of(slot->block),
+                /* One that is being replaced may have to come back. */
+                .must_copy = batch->must_copy || !bp__slot_is_listed(slot)};
+    bp_backend *backend = it.piece->backend;
     bp__piece_take_locked(tree, it.piece);
     bp__mutex_unlock(&tree->lock);
-    bp_status status = enqueue(&it, batch->must_copy, error);
+    bp_status status = enqueue(&it, error);
     if (status != BP_OK && it.is_new) {
-        bp__copy_unref(tree, it.piece->backend, it.copy);
+        bp__copy_unref(tree, backend, it.copy);
     }
     bp__mutex_lock(&tree->lock);
     if (status == BP_OK) {
-        go_locked(&it, batch);
+        drop_copy_locked(tree, backend, go_locked(&it, batch));
         return BP_OK;
     }
     bp__piece_give_locked(tree, it.piece);
@@ -153,24 +176,28 @@ static bp_status choose_down_locked(bp_tree *tree, bp__budget *budget,
     return BP_OK;
 }
 
-bp_status bp__reclaim_locked(bp_tree *tree, bp_budget handle, uint64_t target,
-                             bp_cause cause, bool may_wait, uint64_t *ticket,
-                             bp_error *error)
+bp_status bp__reclaim_locked(bp_tree *tree, bp__reclaim *what, bp_error *error)
 {
     bp__slot *few[N_FEW];
-    bp__choice choice = {
-        .may_wait = may_wait, .victims = few, .capacity = N_FEW};
-    bp__budget *budget = bp__budget_get_locked(tree, handle);
-    *ticket = bp__tree_tick(tree);
+    bp__choice choice = {.backend = what->backend,
+                         .mine = what->mine,
+                         .before = what->before,
+                         .may_wait = what->may_wait,
+                         .victims = few,
+                         .capacity = N_FEW};
+    bp__budget *budget = bp__budget_get_locked(tree, what->budget);
+    what->ticket = bp__tree_tick(tree);
     if (budget == NULL) {
         return BP_OK;
     }
-    bp_status status = choose_down_locked(tree, budget, target, &choice, error);
+    bp_status status =
+        choose_down_locked(tree, budget, what->target, &choice, error);
     if (status == BP_OK) {
         bp__batch batch = {.slots = choice.victims,
                            .n_slots = choice.n_victims,
-                           .cause = cause,
-                           .ticket = *ticket};
+                           .cause = what->cause,
+                           .ticket = what->ticket};
+        what->n_bytes = choice.n_bytes;
         status = bp__evict_locked(tree, &batch, error);
     }
     if (choice.victims != few) {

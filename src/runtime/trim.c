@@ -130,7 +130,7 @@ static bp_status weigh(bp_tree *tree, bp_budget handle, uint64_t *out,
 bp_status bp_budget_trim(bp_tree *tree, bp_budget handle, uint64_t *freed,
                          bp_error *error)
 {
-    uint64_t before = 0, after = 0, limit = 0, ticket;
+    uint64_t before = 0, after = 0, limit = 0;
     bp_status status = weigh(tree, handle, &before, &limit, error);
     if (status != BP_OK) {
         return status;
@@ -141,10 +141,11 @@ bp_status bp_budget_trim(bp_tree *tree, bp_budget handle, uint64_t *freed,
     if (status != BP_OK) {
         return status;
     }
+    bp__reclaim down = {
+        .budget = handle, .target = limit, .cause = BP_CAUSE_LIMIT};
     bp__mutex_lock(&tree->lock);
-    status = bp__reclaim_locked(tree, handle, limit, BP_CAUSE_LIMIT, false,
-                                &ticket, error);
-    bp__await_batch_locked(tree, ticket);
+    status = bp__reclaim_locked(tree, &down, error);
+    bp__await_batch_locked(tree, down.ticket);
     bp__tree_leave(tree);
     if (status == BP_DEVICE_FAULT) {
         bp__release_failed(tree);

@@ -2,113 +2,187 @@
  * events have passed; and brought back for it. */
 #include "runtime/act.h"
 
+#include <string.h>
+
 /* ---- beginning --------------------------------------------------------- */
 
-static void begin_locked(bp_tree *tree, bp__slot *slot, bool is_writing)
+/* One call of bp_slot_use_begin. */
+typedef struct beginning {
+    bp_tree *tree;
+    bp_intent intent;
+    const bp_wait *wait;
+    bp__pause pause;
+    bp_slot awaited; /* the slot whose load it waits for, or has waited for */
+    char name[64];   /* of a slot that was waited for; cut like an error's */
+    bool is_done;    /* in use, or handed out to be filled */
+    bool needs_load;
+    bp_shortage *shortage;
+} beginning;
+
+static void begin_locked(beginning *it, bp__slot *slot, bool is_writing)
 {
     slot->n_host_uses++;
     if (is_writing) {
         slot->is_dirty = true;
         slot->has_contents = false;
     }
-    bp_stamp_touch(tree, slot->stamp);
+    bp_stamp_touch(it->tree, slot->stamp);
+    it->is_done = true;
 }
 
 static bp_status refuse_transit(const bp__slot *slot, bp_error *error)
 {
-    return bp_fail(error, BP_TIMED_OUT, "'%s' is still on its way %s",
-                   bp_key_text(slot->name),
-                   slot->state == BP_SLOT_RESTORING ? "in" : "out");
+    bp_status status = bp_fail(
+        error, BP_TIMED_OUT, "'%s' is still %s", bp_key_text(slot->name),
+        slot->is_loading                   ? "being loaded"
+        : slot->state == BP_SLOT_RESTORING ? "on its way in"
+                                           : "on its way out");
+    bp_error_about(error, NULL, bp_key_text(slot->name));
+    return status;
+}
+
+/* Another call moves it, and waits for nothing but copies of our own: that is
+ * waited for also where a call may wait for nobody's work. */
+static bool is_brief(const bp__slot *slot)
+{
+    if (!bp__slot_is_listed(slot) || slot->is_loading) {
+        return false;
+    }
+    if (slot->state == BP_SLOT_RESTORING) {
+        return !slot->is_patient;
+    }
+    if (slot->block != NULL) {
+        return true; /* its copy is being asked for */
+    }
+    const bp__piece *piece = (const bp__piece *)slot->leaving;
+    return piece != NULL && !piece->is_foreign && !piece->is_held;
 }
 
 /* The slot moves, by someone else's doing: look again, as long as the call may.
  * `slot` may be gone afterwards. */
-static bp_status await_transit_locked(bp_tree *tree, const bp__slot *slot,
-                                      const bp_wait *wait, bp__pause *pause,
+static bp_status await_transit_locked(beginning *it, const bp__slot *slot,
                                       bp_error *error)
 {
-    if (!bp__may_wait(wait) && pause->n_pauses != 0) {
+    bp_tree *tree = it->tree;
+    bool may_pause = bp__may_wait(it->wait) || is_brief(slot);
+    if (!may_pause && it->pause.n_pauses != 0) {
         return refuse_transit(slot, error);
     }
     bp_error refusal;
     bp_status status = refuse_transit(slot, &refusal); /* while it is there */
+    memcpy(it->name, refusal.buffer, sizeof it->name);
     bp__mutex_unlock(&tree->lock);
     bp__poll_retirees(tree);
     bp__mutex_lock(&tree->lock);
-    if (!bp__may_wait(wait)) {
-        pause->n_pauses++; /* one more look */
+    if (!may_pause) {
+        it->pause.n_pauses++; /* one more look */
         return BP_OK;
     }
-    status = bp__pause_locked(tree, wait, pause, error);
+    status = bp__pause_locked(tree, it->wait, &it->pause, error);
     if (status == BP_TIMED_OUT && error != NULL) {
         *error = refusal;
     }
     return status;
 }
 
-/* Its name has gone to a slot that its owner still fills: no transaction, so
- * nothing to wait for. */
-static bool is_replaced_by_loading_locked(const bp__slot *slot)
+/* The same for a slot that has to wait until `loading` is filled. */
+static bp_status await_load_locked(beginning *it, const bp__slot *slot,
+                                   const bp__slot *loading, bp_error *error)
+{
+    if (!bp__may_await_load_locked(it->tree, loading, it->wait)) {
+        return bp__refuse_busy(error, slot,
+                               slot == loading ? "is being loaded"
+                                               : "is being replaced");
+    }
+    if (it->awaited != loading->handle) {
+        it->awaited = loading->handle;
+        bp__note_awaited_locked(it->tree, it->awaited);
+    }
+    return await_transit_locked(it, slot, error);
+}
+
+/* The slot that its owner still fills and that has taken the name of this one;
+ * NULL: there is none. */
+static const bp__slot *find_replacing_locked(const bp__slot *slot)
 {
     if (bp__slot_is_listed(slot)) {
-        return false;
+        return NULL;
     }
     const bp__slot *next =
         bp__slot_named_locked(slot->manager, bp_key_text(slot->name));
-    return next != NULL && next->replaced == slot;
+    return next != NULL && next->replaced == slot ? next : NULL;
 }
 
-/* One look at the slot. *is_done: it is in use, or handed out to be filled. */
-static bp_status try_begin_locked(bp_tree *tree, bp__slot *slot,
-                                  bool is_writing, const bp_wait *wait,
-                                  bp__pause *pause, bool *is_done,
-                                  bool *needs_load, bp_shortage *shortage,
-                                  bp_error *error)
+static bp_status restore_locked(beginning *it, bp__slot *slot, bp_error *error)
 {
-    if (slot->is_loading) {
-        return bp__refuse_busy(error, slot, "is being loaded");
-    }
-    if (is_replaced_by_loading_locked(slot)) {
-        return bp__refuse_busy(error, slot, "is being replaced");
-    }
-    if (!bp__slot_is_listed(slot) || slot->state == BP_SLOT_EVICTING ||
-        slot->state == BP_SLOT_RESTORING) {
-        return await_transit_locked(tree, slot, wait, pause, error);
-    }
-    if (slot->state == BP_SLOT_RESIDENT) {
-        begin_locked(tree, slot, is_writing);
-        *is_done = true;
-        return BP_OK;
-    }
+    bp__restoral how = {.is_blank = it->intent == BP_OVERWRITES,
+                        .wait = it->wait,
+                        .shortage = it->shortage};
     bp_status status =
-        bp__restore_locked(tree, slot, wait, needs_load, shortage, error);
-    if (status == BP_OK && *needs_load) {
-        begin_locked(tree, slot, true);
-        *is_done = true;
+        bp__restore_locked(it->tree, slot, &how, &it->needs_load, error);
+    if (status == BP_OK && (it->needs_load || how.is_blank)) {
+        begin_locked(it, slot, true);
+    }
+    if (status == BP_OK && how.is_blank) {
+        bp__drop_odd_copy_locked(it->tree, slot);
     }
     return status;
 }
 
-bp_status bp_slot_use_begin(bp_tree *tree, bp_slot handle, bool is_writing,
+/* It may have gone while it was waited for. */
+static bp_status refuse_gone(const beginning *it, bp_error *error)
+{
+    if (it->name[0] == '\0') {
+        return bp__refuse_stale(error, "slot");
+    }
+    bp_status status = bp_fail(
+        error, BP_STALE, "slot '%s' went while it was waited for", it->name);
+    bp_error_about(error, NULL, it->name);
+    return status;
+}
+
+/* One look at the slot. */
+static bp_status try_begin_locked(beginning *it, bp__slot *slot,
+                                  bp_error *error)
+{
+    const bp__slot *loading =
+        slot->is_loading ? slot : find_replacing_locked(slot);
+    if (loading != NULL) {
+        return await_load_locked(it, slot, loading, error);
+    }
+    if (!bp__slot_is_listed(slot) || slot->state == BP_SLOT_EVICTING ||
+        slot->state == BP_SLOT_RESTORING) {
+        return await_transit_locked(it, slot, error);
+    }
+    if (slot->state == BP_SLOT_EVICTED) {
+        return restore_locked(it, slot, error);
+    }
+    begin_locked(it, slot, it->intent != BP_READS);
+    return BP_OK;
+}
+
+bp_status bp_slot_use_begin(bp_tree *tree, bp_slot handle, bp_intent intent,
                             const bp_wait *wait, bool *needs_load,
                             bp_shortage *shortage, bp_error *error)
 {
+    beginning it = {
+        .tree = tree, .intent = intent, .wait = wait, .shortage = shortage};
     bp__slot *slot = NULL;
     bp_backend *backend = NULL;
-    bp__pause pause = {.step_ns = 0};
-    bool is_done = false;
     *needs_load = false;
     bp_status status = bp__act_enter_slot(tree, handle, &slot, &backend, error);
     if (status != BP_OK) {
         return status;
     }
-    while (status == BP_OK && !is_done) {
+    while (status == BP_OK && !it.is_done) {
         slot = bp__slot_get_locked(tree, handle);
-        status = slot == NULL
-                     ? bp__refuse_stale(error, "slot")
-                     : try_begin_locked(tree, slot, is_writing, wait, &pause,
-                                        &is_done, needs_load, shortage, error);
+        status = slot == NULL ? refuse_gone(&it, error)
+                              : try_begin_locked(&it, slot, error);
     }
+    if (it.awaited != BP_NO_SLOT) {
+        bp__note_awaited_locked(tree, BP_NO_SLOT);
+    }
+    *needs_load = it.needs_load;
     bp__tree_leave(tree);
     return bp__act_end(tree, backend, status);
 }
@@ -223,7 +297,8 @@ static void bring_back(bp_tree *tree, bp_slot handle)
 {
     bp__mutex_lock(&tree->lock);
     bp__slot *slot = bp__slot_get_locked(tree, handle);
-    if (slot != NULL) {
+    /* One that is being replaced again meanwhile belongs to who does that. */
+    if (slot != NULL && bp__slot_is_listed(slot)) {
         bp__restore_replaced_locked(tree, slot, NULL);
     }
     bp__tree_leave(tree);
@@ -323,7 +398,8 @@ static bool find_memory(bp_tree *tree, bp_slot handle, bp__memory *memory,
         return false;
     }
     const bp__slot *slot = bp__slot_get_locked(tree, handle);
-    if (slot != NULL && slot->block != NULL) {
+    if (slot != NULL && slot->block != NULL &&
+        (!slot->is_loading || bp__is_my_load(slot))) {
         *memory = bp__piece_of(slot->block)->memory;
         *backend = bp_backend_ref(slot->manager->backend);
         is_there = true;

@@ -69,3 +69,37 @@ bool bp__stream_is_held_locked(const bp_tree *tree, const bp_backend *backend)
     }
     return false;
 }
+
+/* ---- loaders ----------------------------------------------------------- */
+
+bool bp__is_my_load(const bp__slot *slot)
+{
+    return slot->is_loading && bp__thread_is_self(slot->loader);
+}
+
+bool bp__may_await_load_locked(bp_tree *tree, const bp__slot *slot,
+                               const bp_wait *wait)
+{
+    if (!bp__may_wait(wait)) {
+        return false;
+    }
+    /* This ends: nobody begins to wait where that would close a circle. */
+    while (slot != NULL && slot->is_loading) {
+        if (bp__thread_is_self(slot->loader)) {
+            return false;
+        }
+        slot = bp__slot_get_locked(tree, slot->awaited);
+    }
+    return true;
+}
+
+void bp__note_awaited_locked(bp_tree *tree, bp_slot awaited)
+{
+    bp__slot *slot;
+    for (size_t i = 0; (slot = bp__handles_next(&tree->slots, &i)) != NULL;
+         i++) {
+        if (bp__is_my_load(slot)) {
+            slot->awaited = awaited;
+        }
+    }
+}

@@ -110,8 +110,8 @@ static inline bp_status device_begin(device_fixture *it, bp_slot slot,
                                      bool is_writing)
 {
     bool needs_load;
-    return bp_slot_use_begin(it->tree, slot, is_writing, NULL, &needs_load,
-                             &it->shortage, &it->error);
+    return bp_slot_use_begin(it->tree, slot, is_writing ? BP_WRITES : BP_READS,
+                             NULL, &needs_load, &it->shortage, &it->error);
 }
 
 /* Bytes that no other (slot, seed) has at the same place. */

@@ -90,8 +90,8 @@ static inline bp_status say_fill(story *s, int i, bp_stream stream)
     story_slot *slot = &s->slots[i];
     bool needs_load = false;
     bp_status status =
-        bp_slot_use_begin(s->it.tree, slot->slot, true, &s->wait, &needs_load,
-                          &s->it.shortage, &s->it.error);
+        bp_slot_use_begin(s->it.tree, slot->slot, BP_WRITES, &s->wait,
+                          &needs_load, &s->it.shortage, &s->it.error);
     if (status == BP_OK) {
         status = say_write(s, i, ++s->next_seed);
         if (needs_load) {
@@ -110,9 +110,9 @@ static inline bp_status say_fill(story *s, int i, bp_stream stream)
 static inline bp_status say_use(story *s, int i, bool is_writing)
 {
     bool needs_load = false;
-    bp_status status =
-        bp_slot_use_begin(s->it.tree, s->slots[i].slot, is_writing, &s->wait,
-                          &needs_load, &s->it.shortage, &s->it.error);
+    bp_status status = bp_slot_use_begin(
+        s->it.tree, s->slots[i].slot, is_writing ? BP_WRITES : BP_READS,
+        &s->wait, &needs_load, &s->it.shortage, &s->it.error);
     if (status == BP_OK) {
         bp_slot_use_end(s->it.tree, s->slots[i].slot, s->it.stream);
     }

@@ -208,7 +208,7 @@ static bp_status reload_c(state *s)
 {
     bool needs_load = false;
     bp_status status =
-        bp_slot_use_begin(s->it.tree, s->c, true, NULL, &needs_load,
+        bp_slot_use_begin(s->it.tree, s->c, BP_WRITES, NULL, &needs_load,
                           &s->it.shortage, &s->it.error);
     if (status == BP_OK && needs_load) {
         status = bp_slot_loaded(s->it.tree, s->c, true, &s->it.error);

@@ -465,7 +465,7 @@ static bool is_refused(device_fixture *it, bp_slot slot)
     return bp_slots_open(tree, &options, &opened, error) == BP_FORKED &&
            device_allocate(it, "x", 1, &made) == BP_FORKED &&
            bp_slot_deallocate(tree, slot, NULL, error) == BP_FORKED &&
-           bp_slot_use_begin(tree, slot, true, NULL, &needs_load, NULL,
+           bp_slot_use_begin(tree, slot, BP_WRITES, NULL, &needs_load, NULL,
                              error) == BP_FORKED &&
            bp_slot_loaded(tree, slot, true, error) == BP_FORKED &&
            bp_slot_evict(tree, slot, error) == BP_FORKED &&

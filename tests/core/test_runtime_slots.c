@@ -208,8 +208,8 @@ static void loads(void)
     CHECK(device_holds(&it, a, 100, 1));
 
     CHECK_STATUS(bp_slot_evict(it.tree, a, &it.error), BP_OK, &it.error);
-    CHECK_STATUS(bp_slot_use_begin(it.tree, a, false, NULL, &needs_load, NULL,
-                                   &it.error),
+    CHECK_STATUS(bp_slot_use_begin(it.tree, a, BP_READS, NULL, &needs_load,
+                                   NULL, &it.error),
                  BP_OK, &it.error);
     CHECK(needs_load);
     CHECK(device_is_sound(&it));
@@ -253,9 +253,9 @@ static void loaders_fail(void)
     CHECK_STATUS(load(&it, a, 1), BP_OK, &it.error);
     CHECK_STATUS(bp_slot_evict(it.tree, a, &it.error), BP_OK, &it.error);
     before = device_dump(&it);
-    CHECK_STATUS(
-        bp_slot_use_begin(it.tree, a, true, NULL, &needs_load, NULL, &it.error),
-        BP_OK, &it.error);
+    CHECK_STATUS(bp_slot_use_begin(it.tree, a, BP_WRITES, NULL, &needs_load,
+                                   NULL, &it.error),
+                 BP_OK, &it.error);
     CHECK_STATUS(bp_slot_loaded(it.tree, a, false, &it.error), BP_OK,
                  &it.error);
     CHECK(device_is_unchanged(&it, before));

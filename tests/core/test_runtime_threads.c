@@ -14,6 +14,7 @@ enum { N_THREADS = 8, N_NAMES = 10, N_ROUNDS = 1500, N_BYTES = 96 };
 typedef struct shared {
     device_fixture it;
     bp_slots managers[2];
+    bp_slot moving;
     atomic_uint n_faults;
     atomic_uint n_uses;
     atomic_uint n_running;
@@ -100,7 +101,7 @@ static bp_status use(worker *me, bp_slot slot, bp_error *error)
     bp_tree *tree = me->all->it.tree;
     bp_wait wait = device_wait_ms(5);
     bp_status status = bp_slot_use_begin(
-        tree, slot, false, random_below(&me->seed, 2) == 0 ? NULL : &wait,
+        tree, slot, BP_READS, random_below(&me->seed, 2) == 0 ? NULL : &wait,
         &needs_load, NULL, error);
     if (status != BP_OK) {
         return status;
@@ -340,8 +341,73 @@ static void dies_under_others(void)
     CHECK(device_fini(&all.it));
 }
 
+/* ---- what moves by other calls' doing ------------------------------------ */
+
+enum { N_MOVES = 4000 };
+
+static void *evict_often(void *ctx)
+{
+    worker *me = ctx;
+    bp_error error;
+    for (int i = 0; i < N_MOVES; i++) {
+        bp_status status =
+            bp_slot_evict(me->all->it.tree, me->all->moving, &error);
+        if (status != BP_OK && status != BP_BUSY) {
+            fault(me->all, bp_status_name(status), &error);
+        }
+    }
+    return NULL;
+}
+
+/* Nothing but copies of our own has to be waited for: no use is refused, even
+ * of calls that may not wait. */
+static void *use_often(void *ctx)
+{
+    worker *me = ctx;
+    bp_error error;
+    for (int i = 0; i < N_MOVES; i++) {
+        bool needs_load = false;
+        bp_status status =
+            bp_slot_use_begin(me->all->it.tree, me->all->moving, BP_WRITES,
+                              NULL, &needs_load, NULL, &error);
+        if (status != BP_OK) {
+            fault(me->all, bp_status_name(status), &error);
+            continue;
+        }
+        atomic_fetch_add(&me->all->n_uses, 1);
+        bp_slot_use_end(me->all->it.tree, me->all->moving, me->stream);
+    }
+    return NULL;
+}
+
+static void moves_of_others_are_waited_for(void)
+{
+    static shared all;
+    worker workers[4];
+    memset(&all, 0, sizeof all);
+    CHECK(device_init_with(&all.it, N_BYTES, NULL, NULL));
+    CHECK_STATUS(device_allocate(&all.it, "moving", N_BYTES, &all.moving),
+                 BP_OK, &all.it.error);
+    for (size_t i = 0; i < 4; i++) {
+        workers[i] = (worker){.all = &all};
+        CHECK_STATUS(
+            bp_sim_stream_open(all.it.sim, &workers[i].stream, &all.it.error),
+            BP_OK, &all.it.error);
+        CHECK_U64(pthread_create(&workers[i].thread, NULL,
+                                 i < 2 ? evict_often : use_often, &workers[i]),
+                  0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_U64(pthread_join(workers[i].thread, NULL), 0);
+    }
+    CHECK_U64(atomic_load(&all.n_faults), 0);
+    CHECK_U64(atomic_load(&all.n_uses), 2 * N_MOVES);
+    CHECK(device_fini(&all.it));
+}
+
 int main(void)
 {
+    RUN(moves_of_others_are_waited_for);
     RUN(events_pass_at_once);
     RUN(events_pass_late);
     RUN(events_pass_when_told);

@@ -215,8 +215,8 @@ static void waits_until_the_deadline(void)
     CHECK(device_is_sound(&it));
     wait = device_wait_ms(20);
     bool needs_load;
-    CHECK_STATUS(bp_slot_use_begin(it.tree, a, false, &wait, &needs_load, NULL,
-                                   &it.error),
+    CHECK_STATUS(bp_slot_use_begin(it.tree, a, BP_READS, &wait, &needs_load,
+                                   NULL, &it.error),
                  BP_TIMED_OUT, NULL);
     (void)bp_sim_complete(it.sim, UINT64_MAX);
     CHECK(device_holds(&it, a, 100, 3));
@@ -245,7 +245,7 @@ static void wakes_when_the_device_is_done(void)
     CHECK_U64(device_state(&it, a), BP_SLOT_EVICTING);
     CHECK(complete_later(&other, it.sim, 20));
     bool needs_load;
-    status = bp_slot_use_begin(it.tree, a, false, &wait, &needs_load, NULL,
+    status = bp_slot_use_begin(it.tree, a, BP_READS, &wait, &needs_load, NULL,
                                &it.error);
     CHECK_U64(pthread_join(other.thread, NULL), 0);
     CHECK_STATUS(status, BP_OK, &it.error);
@@ -324,8 +324,8 @@ static void is_interrupted(void)
     CHECK_U64(device_stats(&it).reserved, 0);
     n_asked = 0;
     bool needs_load;
-    CHECK_STATUS(bp_slot_use_begin(it.tree, a, false, &wait, &needs_load, NULL,
-                                   &it.error),
+    CHECK_STATUS(bp_slot_use_begin(it.tree, a, BP_READS, &wait, &needs_load,
+                                   NULL, &it.error),
                  BP_INTERRUPTED, NULL);
     (void)bp_sim_complete(it.sim, UINT64_MAX);
     CHECK(device_holds(&it, a, 100, 3));

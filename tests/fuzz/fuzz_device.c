@@ -259,10 +259,14 @@ static bp_status begin_use(machine *m, bp_error *error)
     bp_wait wait;
     bool needs_load = false;
     bool is_writing = (form & 1) != 0;
-    bp_status status = bp_slot_use_begin(m->tree, of->slot, is_writing,
+    bp_intent intent = !is_writing        ? BP_READS
+                       : (form & 64) != 0 ? BP_OVERWRITES
+                                          : BP_WRITES;
+    bp_status status = bp_slot_use_begin(m->tree, of->slot, intent,
                                          pick_wait(m, form >> 1 & 3, &wait),
                                          &needs_load, NULL, error);
     if (status == BP_CONTENTS_LOST) {
+        REQUIRE(intent != BP_OVERWRITES);
         REQUIRE(!of->keeps_copy || m->has_fault);
     }
     if (status != BP_OK) {
@@ -270,10 +274,14 @@ static bp_status begin_use(machine *m, bp_error *error)
     }
     *place = (use){of->slot, of, is_writing};
     if (needs_load) {
+        REQUIRE(intent != BP_OVERWRITES);
         of->is_loading = true;
         of->is_known = false;
         return (form & 64) != 0 ? BP_OK
                                 : end_load(m, of, (form & 128) == 0, error);
+    }
+    if (intent == BP_OVERWRITES) {
+        of->is_known = false; /* until it is filled */
     }
     require_contents(m, of);
     if (is_writing) {

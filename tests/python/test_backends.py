@@ -142,3 +142,28 @@ def test_importing_looks_for_no_driver():
     assert "libcuda" not in libraries_opened(quiet)
     loud = "import bayplan; bayplan.SlotManager(bayplan.Budget(10))"
     assert "libcuda.so.1" in libraries_opened(loud)
+
+
+def test_a_fraction_says_what_to_pass(monkeypatch):
+    monkeypatch.setenv(backends.VARIABLE, "sim")
+    with pytest.raises(DeviceUnavailable, match=r"pass device=SimBackend\(capacity="):
+        Budget(0.5)
+
+
+@pytest.mark.parametrize("capacity", [1000, None])
+def test_a_device_is_observed_before_it_has_a_manager(capacity):
+    device = SimBackend(capacity=capacity)
+    budget = Budget(500, device=device)
+    child = Budget(100, parent=budget)
+    another = SlotManager(Budget(500), backend=device)
+    another.allocate("slot", 300)
+    budget.charge(200)
+    before = budget.observe(), child.observe()
+    assert before[0].untracked == (0 if capacity is None else 100)
+    slots = SlotManager(budget)
+    assert budget.observe() == before[0]
+    SlotManager(child)
+    assert child.observe() == before[1]
+    slots.close()
+    with pytest.raises(DeviceUnavailable):
+        Budget(500).observe()

@@ -9,6 +9,7 @@ import json
 import logging
 import pickle
 import signal
+import sys
 import threading
 import time
 import timeit
@@ -221,7 +222,9 @@ def test_granularity_rounds_up_and_parents_carry_it():
         (2**64 - 1, bayplan.BufferValueError, "18446744073709551615"),
         (2**64, bayplan.BufferValueError, r"below 2\*\*64"),
         (1.0, bayplan.BufferValueError, r"1\.0 \(float\)"),
-        ("7", bayplan.BufferValueError, r"'7' \(str\)"),
+        ("7", bayplan.BufferValueError, r"'7' has no unit: write '7 B'"),
+        ("7 elephants", bayplan.BufferValueError, "no unit 'elephants'"),
+        ("-7 B", bayplan.BufferValueError, "negative"),
         (False, bayplan.BufferValueError, r"False \(bool\)"),
         (None, bayplan.BufferValueError, r"None"),
     ],
@@ -232,9 +235,22 @@ def test_amounts_that_cannot_be(budget, call, n, kind, match):
         getattr(budget, call)(n)
 
 
+def test_amounts_in_words(budget):
+    budget = bayplan.Budget("1 MiB")
+    assert budget.charge("256 KiB", "models") == 2**18
+    with budget.reserve("0.5 MiB") as promised:
+        assert promised.take("1 kB") == 1000
+    assert budget.refund("256 KiB", "models") == 2**18
+    assert budget.make_room("1 kB") == 0
+    assert budget.used == 1000
+    with pytest.raises(bayplan.BufferValueError) as info:
+        budget.charge("1 gigabyte")
+    assert info.value.code == "BAY-E112"
+
+
 @pytest.mark.parametrize("call", ["charge", "refund"])
 def test_tags_that_cannot_be(budget, call):
-    for tag in (3, b"x", "a\0b", "\ud800", "x" * 256):
+    for tag in (3, b"x", "", "a\0b", "\ud800", "x" * 256):
         with unchanged(budget), pytest.raises(bayplan.BufferValueError):
             getattr(budget, call)(1, tag)
     with pytest.raises(TypeError):
@@ -865,8 +881,9 @@ def test_a_callback_that_calls_back_in(budget):
 
     budget.subscribe("HIGH", relieve)
     assert budget.charge(900) == 900
+    assert seen == [(True, 900)]
+    assert budget.used == 400  # a call: the edge that the callback caused
     assert seen == [(True, 900), (False, 400)]
-    assert budget.used == 400
 
 
 def test_edges_caused_by_a_callback_come_after_it(budget):
@@ -882,7 +899,57 @@ def test_edges_caused_by_a_callback_come_after_it(budget):
 
     budget.subscribe("HIGH", swing)
     budget.charge(900)
+    assert seen == [True]
+    assert [edge.rising for edge in budget.drain()] == [False, True]
     assert seen == [True, False, True]
+
+
+def test_callbacks_that_feed_each_other_end(budget):
+    """What a callback causes comes at the next call, and nobody is starved."""
+    seen = []
+
+    def swing(edge):
+        seen.append(("swing", edge.rising))
+        if edge.rising:
+            budget.refund(900)
+        else:
+            budget.charge(900)
+
+    budget.subscribe("HIGH", swing)
+    budget.subscribe("HIGH", lambda edge: seen.append(("other", edge.rising)))
+    budget.charge(900)
+    assert seen == [("swing", True), ("other", True)]
+    for n in range(1, 6):
+        assert len(budget.drain()) == 2
+        assert len(seen) == 2 * (n + 1)
+    budget.check()
+
+
+def test_sys_exit_in_a_callback_is_not_swallowed(budget, caplog):
+    watch = budget.subscribe("HIGH", lambda edge: sys.exit(3))
+    with pytest.raises(SystemExit) as info:
+        budget.charge(900)
+    assert info.value.code == 3
+    assert budget.used == 900
+    assert not caplog.records
+    watch.unsubscribe()
+
+
+def test_sys_exit_in_a_callback_on_a_thread(budget):
+    reached = []
+
+    def run():
+        budget.subscribe("HIGH", lambda edge: sys.exit(3))
+        with pytest.raises(SystemExit):
+            budget.charge(900)
+        reached.append("the end")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert reached == ["the end"]
+    assert budget.used == 900
 
 
 def test_a_callback_that_drains(budget):
@@ -1105,3 +1172,65 @@ def test_fork_while_another_thread_charges(budget):
         is_over.set()
         thread.join()
     del held[:]
+
+
+# ---- as text -------------------------------------------------------------------------
+
+
+def test_reprs(budget):
+    promised = budget.reserve(10)
+    watch = budget.subscribe("HIGH", print)
+    news = budget.evictions.subscribe()
+    assert repr(promised) == "<Reservation: 10 bytes left>"
+    assert repr(watch) == "<PressureWatch: HIGH>"
+    assert repr(news) == "<Subscription: 0 pending, 0 missed>"
+    promised.close()
+    watch.unsubscribe()
+    news.unsubscribe()
+    assert repr(promised) == "<Reservation: closed>"
+    assert repr(watch) == "<PressureWatch: HIGH, ended>"
+    assert repr(news) == "<Subscription: ended>"
+
+
+def test_a_name_cannot_be_empty():
+    with pytest.raises(bayplan.BufferValueError, match="name of a budget cannot be empty"):
+        bayplan.Budget(1, name="")
+
+
+def test_a_closed_reservation_is_not_entered(budget):
+    promised = budget.reserve(10)
+    with promised:
+        pass
+    with pytest.raises(bayplan.StaleHandle, match="closed"), promised:
+        raise AssertionError
+    assert budget.reserved == 0
+
+
+def test_reprs_in_a_child(budget):
+    sim = bayplan.SimBackend()
+    slots = bayplan.SlotManager(bayplan.Budget(100), backend=sim)
+    things = [
+        slots,
+        slots.allocate("a", 10),
+        sim,
+        slots.budget,
+        slots.budget.evictions,
+        slots.budget.evictions.subscribe(),
+        slots.budget.reserve(5),
+    ]
+
+    def work():
+        for thing in things:
+            assert "of another process" in repr(thing), repr(thing)
+        for call in (
+            slots.stats,
+            sim.fault,
+            sim.stream,
+            slots.budget.trim,
+            things[5].drain,
+            lambda: things[4].first,
+        ):
+            with pytest.raises(bayplan.ForkedProcess, match="belongs to the parent process$"):
+                call()
+
+    assert in_child(work) == 0

@@ -338,7 +338,7 @@ def test_nested_and_concurrent_drains_give_nothing(log):
 
 
 def test_a_callback_that_publishes(log):
-    """What a callback causes comes next, and in order."""
+    """What a callback causes comes at the next call, and in order."""
     seen = []
 
     def chain(record):
@@ -346,9 +346,31 @@ def test_a_callback_that_publishes(log):
         if len(seen) < 5:
             log.publish(f"{record.key}+")
 
-    log.subscribe(callback=chain)
+    subscription = log.subscribe(callback=chain)
     log.publish("a")
+    assert seen == ["a"]
+    assert [record.key for record in subscription.drain()] == ["a+"]
+    assert seen == ["a", "a+"]
+    while subscription.drain():
+        pass
     assert seen == ["a", "a+", "a++", "a+++", "a++++"]
+
+
+def test_a_callback_that_always_publishes_ends(log):
+    seen = []
+
+    def forever(record):
+        seen.append(record.key)
+        log.publish("again")
+
+    subscription = log.subscribe(callback=forever)
+    log.publish("a")
+    assert seen == ["a"]
+    assert subscription.pending == 1
+    for n in range(2, 5):
+        assert len(subscription.drain()) == 1
+        assert len(seen) == n
+    subscription.unsubscribe()
 
 
 def test_a_callback_that_unsubscribes(log):

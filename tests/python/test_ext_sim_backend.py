@@ -40,7 +40,8 @@ def test_options():
     [
         ({"capacity": -1}, "capacity must be"),
         ({"capacity": 2**64}, "capacity must be"),
-        ({"capacity": "1GiB"}, "capacity must be"),
+        ({"capacity": "1GIB"}, "did you mean"),
+        ({"capacity": 1.5}, "capacity must be"),
         ({"capacity": True}, "capacity must be"),
         ({"events": "never"}, "events must be 'immediate', 'manual' or 'late', not 'never'"),
         ({"events": None}, "events must be"),
@@ -62,6 +63,10 @@ def test_options():
 def test_options_that_cannot_be(options, match):
     with pytest.raises(bayplan.BufferValueError, match=match):
         SimBackend(**options)
+
+
+def test_a_capacity_in_words():
+    assert SimBackend("2 MiB").capacity == 2**21
 
 
 def test_wrong_calls():

@@ -103,3 +103,9 @@ def test_a_changed_limit():
     with pytest.raises(bayplan.BufferValueError):
         budget.set_limit(-1)
     assert budget.dump() == before
+
+
+def test_a_pressure_is_written_by_its_name():
+    pressure = MemoryPressure.HIGH
+    assert (str(pressure), f"{pressure}", f"{pressure:d}") == ("HIGH", "HIGH", "2")
+    assert pressure == 2

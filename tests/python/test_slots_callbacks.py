@@ -41,12 +41,10 @@ def test_a_policy_that_raises_changes_nothing():
     fails = True
     for call in (
         lambda: slots.allocate("d", 200),
-        lambda: slots.allocate("a", 10, replace=True),
+        lambda: slots.allocate("a", 130, replace=True),
         lambda: slots.plan(200),
         lambda: slots.make_room(200),
         slots.lru_candidate,
-        lambda: slots.prefetch("c"),
-        slots.use("c").__enter__,
     ):
         dump, sums = slots.budget.dump(), [checksum(slots["c"])]
         with pytest.raises(Oops, match="b"):
@@ -56,6 +54,69 @@ def test_a_policy_that_raises_changes_nothing():
     fails = False
     assert slots.plan(250) == ["a", "b"]
     sound(slots)
+
+
+def test_a_policy_is_asked_only_where_something_may_have_to_go():
+    asked = []
+
+    def policy(slot):
+        asked.append(slot.name)
+        return slot.nbytes
+
+    slots = make(300, policy=policy)
+    for name in "abc":
+        slots.allocate(name, 100)
+    with slots.use("a") as slot:
+        slot.copy_from(np.zeros(100, np.uint8))
+        slot.view(write=False)
+    slots.prefetch("b")
+    slots.evict("c")
+    slots.prefetch("c")
+    slots.evict("c")
+    assert slots.plan(100) == []
+    assert slots.make_room(100) == []
+    slots.allocate("d", 60)
+    assert not asked
+    slots.prefetch("c")  # no room for it
+    assert set(asked) == {"a", "b", "d"}
+    assert evictions(slots.budget)[-1] == ("d", "pressure")
+
+
+def test_a_policy_that_raises_leaves_resident_slots_alone():
+    def policy(slot):
+        raise Oops(slot.name)
+
+    slots = make(300, policy=policy)
+    wanted = filled(slots, "a", 200)
+    with slots.use("a", write=False) as slot:
+        assert checksum(slot) == wanted
+        assert slot.view(write=False).numpy().size == 200
+    slots.evict("a")
+    slots.prefetch("a")
+    with pytest.raises(Oops):
+        slots.allocate("b", 200)
+    assert checksum(slots["a"]) == wanted
+
+
+def test_a_refused_charge_names_who_goes_first_by_policy(caplog):
+    fails = False
+
+    def policy(slot):
+        if fails:
+            raise Oops
+        return -slot.nbytes
+
+    slots = make(300, policy=policy)
+    slots.allocate("small", 50)
+    slots.allocate("large", 200)
+    for call in (lambda: slots.budget.charge(100), lambda: slots.budget.reserve(100)):
+        with pytest.raises(bayplan.BudgetExceeded, match="evict 'large' ") as info:
+            call()
+        assert info.value.requested == 100
+    fails = True
+    with caplog.at_level(logging.ERROR, "bayplan"), pytest.raises(bayplan.BudgetExceeded):
+        slots.budget.charge(100)
+    assert [r.message for r in caplog.records] == ["a policy raised"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +178,7 @@ def test_a_policy_may_deallocate_and_close():
     closing = make(300, policy=lambda slot: closing.close())
     closing.allocate("a", 100)
     with pytest.raises(bayplan.StaleHandle):
-        closing.allocate("b", 100)
+        closing.allocate("b", 250)
     assert closing.budget.used == 0
 
 
@@ -249,9 +310,44 @@ def test_a_subscriber_may_call_back_in(slots):
 
     subscription = slots.budget.evictions.subscribe(callback=callback)
     slots.evict("a")
+    assert seen == ["a"]
+    assert slots["a"].resident  # a call: what the callback caused is delivered
     assert seen == ["a", "b"]
-    assert slots["a"].resident
     subscription.unsubscribe()
+
+
+def test_a_subscriber_that_brings_back_what_went_does_not_go_on_for_ever():
+    slots = make(100)
+    slots.allocate("a", 60)
+    slots.allocate("b", 60)
+    seen = []
+
+    def callback(record):
+        seen.append(record.key)
+        with slots.use(record.key):
+            pass
+
+    subscription = slots.budget.evictions.subscribe(callback=callback)
+    slots.prefetch("a")
+    assert seen == ["b"]
+    assert subscription.pending == 1
+    subscription.unsubscribe()
+    sound(slots)
+
+
+def test_a_loader_fills_by_copies_and_not_by_views():
+    slots = make(100)
+    said = []
+
+    def load(slot):
+        with pytest.raises(bayplan.Busy, match="copy_from") as info:
+            slot.view()
+        said.append(str(info.value))
+        slot.copy_from(pattern(1, 50))
+
+    slots.allocate("a", 50, load=load)
+    assert said
+    assert slots["a"].view(write=False).numpy().tobytes() == pattern(1, 50).tobytes()
 
 
 def test_edges_that_call_back_in_or_raise(slots, caplog):

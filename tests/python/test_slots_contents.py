@@ -193,3 +193,71 @@ def test_a_view_brings_an_evicted_slot_back():
     del array
     slots.evict("a")
     assert checksum(slots["a"]) != wanted
+
+
+def test_a_view_that_does_not_write_leaves_the_slot_clean():
+    slots = make(300)
+    wanted = filled(slots, "a", 200, 1)
+    slots.evict("a")
+    moved = slots.stats().moved_out_bytes
+    with slots.use("a", write=False) as slot:
+        view = slot.view(np.float32, write=False)
+        array = view.numpy()
+        assert not array.flags.writeable
+        assert not np.asarray(view).flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+        assert array.tobytes() == pattern(1, 200).tobytes()
+        del view, array
+    assert not slots["a"].dirty
+    slots.evict("a")
+    assert slots.stats().moved_out_bytes == moved
+    assert checksum(slots["a"]) == wanted
+    slots["a"].view()
+    assert slots["a"].dirty
+
+
+def test_all_bytes_at_once_refill_a_slot_that_kept_none():
+    slots = make(300)
+    slot = slots.allocate("a", 200, keep=None)
+    slots.evict("a")
+    with pytest.raises(bayplan.StaleHandle, match="'a'"):
+        slot.copy_from(pattern(1, 199))
+    with pytest.raises(bayplan.StaleHandle, match="'a'"):
+        slot.copy_to()
+    assert slot.state == "evicted"
+    slot.copy_from(pattern(1, 200))
+    assert slot.resident
+    assert slot.copy_to().tobytes() == pattern(1, 200).tobytes()
+    sound(slots)
+
+
+def test_all_bytes_at_once_need_no_old_ones():
+    slots = make(300)
+    filled(slots, "a", 200, 1)
+    slots.evict("a")
+    moved = slots.stats().moved_in_bytes
+    slots["a"].copy_from(pattern(2, 200))
+    assert slots.stats().moved_in_bytes == moved
+    assert slots["a"].copy_to().tobytes() == pattern(2, 200).tobytes()
+    slots.evict("a")
+    slots.prefetch("a")
+    assert slots["a"].copy_to().tobytes() == pattern(2, 200).tobytes()
+
+
+def test_messages_about_a_slot_name_it():
+    slots = make(300)
+    slot = slots.allocate("a", 200)
+    for call in (
+        lambda: slot.copy_from(np.zeros(201, np.uint8)),
+        lambda: slot.copy_from(np.broadcast_to(np.uint8(7), (2**40,))),  # not made contiguous
+        lambda: slot.copy_to(np.zeros(201, np.uint8)),
+    ):
+        with pytest.raises(bayplan.BufferValueError, match="slot 'a' has 200") as info:
+            call()
+        assert info.value.buffer == "a"
+    slots.deallocate("a")
+    for call in (slot.copy_to, slot.view, lambda: slot.state, lambda: slot.copy_from(b"x")):
+        with pytest.raises(bayplan.StaleHandle, match="slot 'a' is gone") as info:
+            call()
+        assert info.value.buffer == "a"

@@ -554,3 +554,55 @@ def test_a_device_that_fails_keeps_what_the_host_has():
     assert (checksum(slots["a"]), slots.budget.used) == (wanted, 0)
     slots.budget.check()
     slots.close()
+
+
+# ---- as a mapping, and in words -----------------------------------------------------
+
+
+def test_a_mapping_becomes_a_dict():
+    slots = make(300)
+    made = {name: slots.allocate(name, 50) for name in "abc"}
+    assert dict(slots) == made
+    assert list(slots.keys()) == list(made)
+    assert list(slots.values()) == list(made.values())
+    assert list(slots.items()) == list(made.items())
+    assert "a" in slots.keys()
+    assert len(slots.items()) == 3
+
+
+def test_sizes_in_words():
+    slots = make(10**6, capacity="1 MB")
+    assert slots.allocate("a", "256 KiB").nbytes == 2**18
+    assert slots.plan("0.5 MB") == []
+    assert slots.make_room("0.9 MB") == ["a"]
+
+
+def test_a_kind_cannot_be_empty():
+    slots = make(300)
+    with pytest.raises(bayplan.BufferValueError, match="kind cannot be empty"):
+        slots.allocate("a", 10, kind="")
+    assert len(slots) == 0
+
+
+def test_host_memory_that_is_not_there_is_named():
+    slots = make(100, fail="host:#1")
+    slots.allocate("a", 60)
+    with pytest.raises(MemoryError, match="host") as info:
+        slots.allocate("b", 60)
+    assert not isinstance(info.value, bayplan.BudgetExceeded)
+    sound(slots)
+    with pytest.raises(MemoryError, match=str(2**62)):
+        make(2**63 - 1).allocate("a", 2**62)
+
+
+def test_names_cannot_break_a_report():
+    budget = bayplan.Budget(100, name="b\x07")
+    slots = bayplan.SlotManager(budget, backend="sim")
+    slots.allocate("a\nb\x1b[31m\x9b", 60)
+    slots.allocate("größe", 10)
+    with pytest.raises(bayplan.BudgetExceeded) as info:
+        budget.charge(95)
+    said = str(info.value)
+    assert len(said.splitlines()) == 7
+    assert r"evict 'a\x0ab\x1b[31m\x9b' and 'größe' (70 bytes" in said
+    assert r"Budget 'b\x07': 100 bytes" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -298,15 +299,70 @@ print(slots.budget.used == 100 * slots.loaded_count, slots["a"].copy_to().tobyte
     assert python(code).stdout == "stopped ['a']\nTrue True\n"
 
 
+CLOSED_WHILE_WAITING = """
+import signal, sys, threading, bayplan
+sim = bayplan.SimBackend(capacity=1000, events="manual")
+budget = bayplan.Budget(1.0, device=sim)
+slots, other = bayplan.SlotManager(budget), bayplan.SlotManager(budget)
+slots.allocate("a", 600)
+other.allocate("c", 300)
+if sys.argv[1] != "restore":
+    stream = sim.stream()
+    with slots.use("a", stream):
+        pass
+else:
+    slots.evict("a")
+    other.allocate("d", 600)
+    with other.use("d", sim.stream()):
+        pass
+calls = {
+    "allocate": lambda: slots.allocate("b", 600, timeout=5),
+    "replace": lambda: slots.allocate("c", 700, timeout=None),
+    "make_room": lambda: slots.make_room(600, timeout=5),
+    "restore": lambda: slots.use("a", timeout=5).__enter__(),
+    "budget": lambda: budget.make_room(600, timeout=5),
+    "beside": lambda: other.allocate("b", 600, timeout=5),
+}
+def close():
+    slots.close()
+    slots.close()
+if sys.argv[2] == "signal":
+    signal.signal(signal.SIGALRM, lambda *_: close())
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+else:
+    threading.Timer(0.1, close).start()
+try:
+    calls[sys.argv[1]]()
+    print("made")
+except bayplan.StaleHandle as error:
+    print(error)
+sim.complete()
+budget.check()
+print(slots.closed, len(slots), budget.used == other.allocated, budget.retiring)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signal.setitimer")
+@pytest.mark.parametrize("by", ["signal", "thread"])
+@pytest.mark.parametrize(
+    "call", ["allocate", "replace", "make_room", "restore", "budget", "beside"]
+)
+def test_closing_ends_a_wait(call, by):
+    """A signal handler's close() must not wait for the call that it interrupts."""
+    said = "made" if call in ("budget", "beside") else "this slot manager is closed"
+    done = python(CLOSED_WHILE_WAITING, call, by, timeout=10)
+    assert done.stdout == f"{said}\nTrue 0 True 0\n"
+
+
 # ---- forks and ends ---------------------------------------------------------------
 
 
-def python(code):
+def python(code, *args, timeout=60):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
+        [sys.executable, "-W", "ignore", "-c", code, *args],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -91,7 +91,9 @@ typedef struct bp_budget_options {
     bp_levels levels;     /* ascending, all different, 1..100 */
     uint8_t release;      /* percent below a level at which its edge falls */
     uint8_t evict_at[2];  /* percents {at, down to}, at 1..100, down to at most
-                             that; {0, 0}: never by itself */
+                             that; {0, 0}: never by itself. What has come to
+                             the device since the first was reached, and what
+                             reached it, stays */
     bp_budget parent;     /* of the same tree, or BP_NO_BUDGET */
     uint64_t granularity; /* power of two; every request is rounded up to it */
     uint32_t n_history;   /* points kept for pictures; 0: the default */

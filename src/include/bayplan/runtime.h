@@ -54,8 +54,10 @@ BP_API void bp_slots_close(bp_tree *tree, bp_slots slots);
  * fills it with bp_slot_copy_in and ends with bp_slot_loaded. A replaced slot
  * is evicted first (REPLACED, its contents kept) and forgotten at the end; if
  * the new one cannot be had, the old one is restored, or at worst left EVICTED
- * with its copy. Errors: BUDGET_EXCEEDED (`shortage`, nullable, says why),
- * DEVICE_MEMORY (the budget has room, the device has not), SLOT_EXISTS, BUSY
+ * with its copy; and what was taken from the reservation goes back to it, if it
+ * is still open. Errors: BUDGET_EXCEEDED (`shortage`, nullable, says why),
+ * DEVICE_MEMORY (the budget has room, the device has not, also after slots on
+ * the same backend went, OOM), SLOT_EXISTS, BUSY
  * (the one to be replaced), BAD_NAME, BAD_SIZE (0, 2^63 or more), BAD_VALUE (a
  * reservation of another budget), STALE, CLOSED, DEVICE_FAULT, INTERRUPTED,
  * NO_MEMORY. */
@@ -70,15 +72,27 @@ BP_API BP_MUST_USE bp_status bp_slot_deallocate(bp_tree *tree, bp_slot slot,
                                                 bp_error *error);
 /* ---- use --------------------------------------------------------------- */
 
+/* What a use does to the contents. */
+typedef enum bp_intent {
+    BP_READS,     /* nothing: a valid host copy stays valid */
+    BP_WRITES,    /* changes them */
+    BP_OVERWRITES /* writes every byte, and reads none before: what the slot had
+                     need not come back */
+} bp_intent;
+
 /* In use by the host from now until bp_slot_use_end, restored if it was
- * evicted. *needs_load tells that the caller has to fill it (RESTORING) and to
- * call bp_slot_loaded before anything else. Waits for a transaction on this
- * slot as long as `wait` allows.
+ * evicted. *needs_load tells that the caller has to fill it (RESTORING), on
+ * this thread, and to call bp_slot_loaded before anything else. With
+ * BP_OVERWRITES an evicted slot comes back without contents: nothing is copied
+ * or loaded, and nothing can be lost. A transaction on this slot that waits
+ * for nothing itself is waited for; any other one, and another thread that
+ * fills it, as long as `wait` allows; not one that waits, through others even,
+ * for what this thread fills.
  * Errors: BUDGET_EXCEEDED, DEVICE_MEMORY, CONTENTS_LOST (evicted without a copy
- * and without a loader), BUSY (being loaded), TIMED_OUT, STALE, DEVICE_FAULT,
- * INTERRUPTED, NO_MEMORY. */
+ * and without a loader), BUSY (being loaded, and that is not waited for),
+ * TIMED_OUT, STALE, DEVICE_FAULT, INTERRUPTED, NO_MEMORY. */
 BP_API BP_MUST_USE bp_status bp_slot_use_begin(
-    bp_tree *tree, bp_slot slot, bool is_writing, const bp_wait *wait,
+    bp_tree *tree, bp_slot slot, bp_intent intent, const bp_wait *wait,
     bool *needs_load, bp_shortage *shortage, bp_error *error);
 /* `stream`: the slot counts as used by the device until what is in this stream
  * now has passed. BP_NO_STREAM: unknown; the context is synchronised before its
@@ -86,8 +100,9 @@ BP_API BP_MUST_USE bp_status bp_slot_use_begin(
  * event can be recorded, the end is unknown. A stale handle is a no-op. */
 BP_API void bp_slot_use_end(bp_tree *tree, bp_slot slot, bp_stream stream);
 /* The filling that allocate or use_begin asked for is over; if it failed, the
- * slot goes back one step (a new one is gone and what it was to replace is
- * back, another is EVICTED), and so does the use. Errors: STALE. */
+ * slot goes back one step (a new one is gone, what it was to replace is back,
+ * and so is what it took of a reservation; another is EVICTED), and so does the
+ * use. Errors: STALE. */
 BP_API BP_MUST_USE bp_status bp_slot_loaded(bp_tree *tree, bp_slot slot,
                                             bool is_good, bp_error *error);
 
@@ -97,9 +112,13 @@ BP_API BP_MUST_USE bp_status bp_slot_loaded(bp_tree *tree, bp_slot slot,
 BP_API BP_MUST_USE bp_status bp_slot_evict(bp_tree *tree, bp_slot slot,
                                            bp_error *error);
 
-/* Between host and slot; the slot has to be in use or being loaded (BUSY
- * otherwise; and a copy out of an evicted slot reads its host copy). Blocks
- * until done. Errors: BAD_SIZE (past the end), BUSY, CONTENTS_LOST, STALE,
+/* Between host and slot; the slot has to be in use, or being loaded by this
+ * thread (BUSY otherwise, so for all others while it is being loaded; and a
+ * copy out of an evicted slot reads its host copy). Blocks
+ * until done, without a deadline: for other copies of this slot; and where the
+ * device may still use the slot, or the end of such a use is unknown, or the
+ * backend's private stream waits for somebody's work, for all work of the
+ * device. Errors: BAD_SIZE (past the end), BUSY, CONTENTS_LOST, STALE,
  * DEVICE_FAULT, NO_MEMORY. */
 BP_API BP_MUST_USE bp_status bp_slot_copy_in(bp_tree *tree, bp_slot slot,
                                              uint64_t offset, const void *host,
@@ -108,10 +127,11 @@ BP_API BP_MUST_USE bp_status bp_slot_copy_out(bp_tree *tree, bp_slot slot,
                                               uint64_t offset, void *host,
                                               uint64_t n_bytes,
                                               bp_error *error);
-/* Where it lies on the device; 0: nowhere. Holds as long as it is in use. */
+/* Where it lies on the device; 0: nowhere, or another thread fills it. Holds as
+ * long as it is in use. */
 BP_API uint64_t bp_slot_get_address(bp_tree *tree, bp_slot slot);
-/* Where the host sees the bytes, NULL where it cannot. Holds as long as the
- * slot is in use. */
+/* Where the host sees the bytes, NULL where it cannot, or where another thread
+ * fills the slot. Holds as long as it is in use. */
 BP_API void *bp_slot_get_host_view(bp_tree *tree, bp_slot slot);
 
 /* ---- room -------------------------------------------------------------- */
