@@ -154,6 +154,7 @@ fuzz: $(STAMPS)/build-needs
 bench: $(STAMPS)/with-bench
 	$(PY) benchmarks/report.py $(ARGS)
 	$(PY) benchmarks/bench_planner.py
+	$(PY) benchmarks/bench_device.py
 
 docs: $(STAMPS)/with-docs
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
