@@ -41,11 +41,16 @@ static bp_status refuse_transit(const bp__slot *slot, bp_error *error)
     return status;
 }
 
+/* So often is looked at what should take no longer than a copy; a backend that
+ * fails again and again must not hold a call that may not wait. */
+#define MAX_LOOKS 1024u
+
 /* Another call moves it, and waits for nothing but copies of our own: that is
  * waited for also where a call may wait for nobody's work. */
-static bool is_brief(const bp__slot *slot)
+static bool is_brief_locked(const beginning *it, const bp__slot *slot)
 {
-    if (!bp__slot_is_listed(slot) || slot->is_loading) {
+    if (!bp__slot_is_listed(slot) || slot->is_loading ||
+        it->pause.n_pauses >= MAX_LOOKS) {
         return false;
     }
     if (slot->state == BP_SLOT_RESTORING) {
@@ -55,7 +60,8 @@ static bool is_brief(const bp__slot *slot)
         return true; /* its copy is being asked for */
     }
     const bp__piece *piece = (const bp__piece *)slot->leaving;
-    return piece != NULL && !piece->is_foreign && !piece->is_held;
+    return piece != NULL && !piece->is_foreign &&
+           !bp__stream_is_held_locked(it->tree, piece->backend);
 }
 
 /* The slot moves, by someone else's doing: look again, as long as the call may.
@@ -64,7 +70,7 @@ static bp_status await_transit_locked(beginning *it, const bp__slot *slot,
                                       bp_error *error)
 {
     bp_tree *tree = it->tree;
-    bool may_pause = bp__may_wait(it->wait) || is_brief(slot);
+    bool may_pause = bp__may_wait(it->wait) || is_brief_locked(it, slot);
     if (!may_pause && it->pause.n_pauses != 0) {
         return refuse_transit(slot, error);
     }

@@ -139,6 +139,29 @@ static void deallocates_behind_the_device(void)
     CHECK(device_fini(&it));
 }
 
+/* Nor is a copy of our own that lies behind such work. */
+static void waits_for_no_queued_copy(void)
+{
+    device_fixture it;
+    bp_slot b;
+    CHECK(device_init(&it, 200, &manual));
+    CHECK_STATUS(device_allocate(&it, "b", 100, &b), BP_OK, &it.error);
+    CHECK_STATUS(device_fill(&it, b, 100, 1, it.stream), BP_OK, &it.error);
+    (void)bp_sim_complete(it.sim, UINT64_MAX);
+    bp_slot a = busy_slot(&it, "a", 100, 3);
+    CHECK_STATUS(bp_slot_evict(it.tree, a, &it.error), BP_OK, &it.error);
+    CHECK_STATUS(bp_slot_evict(it.tree, b, &it.error), BP_OK, &it.error);
+    CHECK_U64(device_state(&it, b), BP_SLOT_EVICTING);
+    char *before = device_dump(&it);
+    uint64_t started = bp_monotonic_ns();
+    CHECK_STATUS(device_begin(&it, b, false), BP_TIMED_OUT, NULL);
+    CHECK(bp_monotonic_ns() - started < 500000000u); /* it does not even try */
+    CHECK(device_is_unchanged(&it, before));
+    (void)bp_sim_complete(it.sim, UINT64_MAX);
+    CHECK(device_holds(&it, b, 100, 1));
+    CHECK(device_fini(&it));
+}
+
 /* What would have to be copied behind somebody's work is not, by a call that
  * may not wait. */
 static void does_not_queue(void)
@@ -469,6 +492,7 @@ int main(void)
     RUN(refuses_at_once);
     RUN(retires_behind_the_device);
     RUN(deallocates_behind_the_device);
+    RUN(waits_for_no_queued_copy);
     RUN(does_not_queue);
     RUN(replaces_only_what_can_go);
     RUN(waits_until_the_deadline);
