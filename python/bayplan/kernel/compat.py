@@ -2,7 +2,7 @@
 
 Most of these names are semi-private: they are held to `numba-cuda < 0.31` by the
 tests and imported nowhere else. In the simulator there is no compiler, and only
-`cuda`, `SIMULATED`, `running_kernel`, `SimulatedKernel` and `jit_parameters` exist.
+`cuda`, `SIMULATED`, `jit_parameters`, `running_kernel`, `simulator` and `BlockThread` exist.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ SIMULATED: bool = bool(config.ENABLE_CUDASIM)
 if SIMULATED:
     # The running launch. Asked for directly: the simulator swaps a module's `cuda` back as
     # soon as the first lane leaves a device function of it, while others are still inside.
-    from numba.cuda.simulator.kernel import FakeCUDAKernel as SimulatedKernel
+    from numba.cuda.simulator import kernel as simulator
+    from numba.cuda.simulator.kernel import BlockThread
     from numba.cuda.simulator.kernel import _get_kernel_context as running_kernel
 
-    __all__ += ["SimulatedKernel", "running_kernel"]
+    __all__ += ["BlockThread", "running_kernel", "simulator"]
 else:
     from llvmlite import ir
     from numba.cuda import cgutils, nvvmutils, types

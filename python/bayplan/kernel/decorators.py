@@ -10,7 +10,9 @@ from .cache import refuse_global_layouts, refuse_hidden_layouts
 from .compat import SIMULATED, cuda, jit_parameters
 
 if SIMULATED:
-    from .turns import PatientKernel
+    from .turns import be_patient
+
+    be_patient()
 
 __all__ = ["device", "kernel"]
 
@@ -38,10 +40,7 @@ def _decorate(signature: Any, check: Callable[[Any], None], options: dict[str, A
 
     def wrap(function: Any) -> Any:
         check(function)
-        made = jit(function)
-        if SIMULATED and not options.get("device"):
-            made.__class__ = PatientKernel  # cuda.jit makes no other class of kernel
-        return made
+        return jit(function)
 
     return wrap(signature) if is_bare else wrap
 
@@ -71,9 +70,6 @@ def device(signature: Any = None, **options: Any) -> Any:
 
 def kernel(signature: Any = None, **options: Any) -> Any:
     """Make a kernel: `cuda.jit`, less what the simulator refuses.
-
-    While a launch runs in the simulator, the interpreter's switch interval is at least
-    0.05 s: its lanes are threads, which at the default spend their time handing over.
 
     Raises
     ------

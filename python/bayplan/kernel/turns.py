@@ -1,48 +1,33 @@
-"""How long the simulator's lanes run before they hand the interpreter on."""
+"""The simulator's main thread gives its lanes their turns."""
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import time
 
-from .compat import SimulatedKernel
+from .compat import BlockThread, simulator
 
-__all__ = ["PatientKernel", "long_turns"]
+__all__ = ["PatientThread", "be_patient"]
 
-LONG_TURN = 0.05
-"""Seconds. At Python's own 0.005 handing over took up to fifty times as long as the work."""
-
-_lock = threading.Lock()
-_before: list[float] = []  # one entry per launch that runs; the first is the user's own
+PAUSE = 1e-4
+"""Seconds between two looks at one lane."""
 
 
-@contextmanager
-def long_turns() -> Iterator[None]:
-    """Set the interpreter's switch interval to `LONG_TURN` while any launch runs.
+class PatientThread(BlockThread):
+    """A simulated lane that is not asked in a busy loop whether it still runs.
 
-    The simulator's lanes are Python threads, and its main thread asks them in a busy
-    loop whether they wait at a barrier. A longer interval that the user has set stays.
+    The lanes are Python threads, and the simulator's main thread asks each of them, again and
+    again, whether it waits at a barrier or has ended. It holds the interpreter while it asks, so
+    that at every barrier, and whenever a lane gave the interpreter up, a whole switch interval
+    went by: up to fifty times as long as the work took.
     """
-    with _lock:
-        _before.append(sys.getswitchinterval())
-        sys.setswitchinterval(max(_before[-1], LONG_TURN))
-    try:
-        yield
-    finally:
-        with _lock:
-            first = _before[0]
-            _before.pop()
-            if not _before:
-                sys.setswitchinterval(first)
+
+    def is_alive(self) -> bool:
+        """Whether the lane still runs; others run meanwhile."""
+        time.sleep(PAUSE)
+        is_alive: bool = super().is_alive()
+        return is_alive
 
 
-class PatientKernel(SimulatedKernel):
-    """A simulated kernel whose launches take long turns."""
-
-    def __call__(self, *args: Any) -> None:
-        """Launch on what the configuration in brackets said."""
-        with long_turns():
-            super().__call__(*args)
+def be_patient() -> None:
+    """Make the lanes of every launch in the simulator patient ones."""
+    simulator.BlockThread = PatientThread
